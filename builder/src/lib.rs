@@ -1,0 +1,1 @@
+//! Treefile to tree, tree to commit, commit to release and image.

@@ -1,0 +1,1 @@
+//! Helpers that boot and drive real machines.

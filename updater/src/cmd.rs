@@ -1,0 +1,169 @@
+//! The only file that starts child processes: no shell, arguments in the log, the end of stderr in
+//! the error.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+const TAIL_LINES: usize = 12;
+
+/// A command in the making. It inherits nothing on stdin.
+pub struct Cmd {
+    inner: Command,
+}
+
+impl Cmd {
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut inner = Command::new(program);
+        inner.stdin(Stdio::null());
+        Self { inner }
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.inner.arg(arg);
+        self
+    }
+
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.inner.args(args);
+        self
+    }
+
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.inner.env(key, value);
+        self
+    }
+
+    pub fn current_dir(mut self, dir: impl AsRef<std::path::Path>) -> Self {
+        self.inner.current_dir(dir);
+        self
+    }
+
+    /// Runs to the end; stdout is dropped.
+    pub fn run(self) -> Result<()> {
+        self.output().map(drop)
+    }
+
+    /// Runs to the end and returns stdout.
+    pub fn output(self) -> Result<Vec<u8>> {
+        self.finish(Stdio::null(), Vec::new(), |_| {})
+    }
+
+    /// Runs to the end and returns stdout as text.
+    pub fn text(self) -> Result<String> {
+        let shown = self.to_string();
+        String::from_utf8(self.output()?).with_context(|| format!("output of {shown} is not UTF-8"))
+    }
+
+    /// Runs to the end, hands each line of stderr to `line` as it comes, and returns stdout.
+    pub fn run_with_lines(self, line: impl FnMut(&str) + Send) -> Result<Vec<u8>> {
+        self.finish(Stdio::null(), Vec::new(), line)
+    }
+
+    /// Feeds `input` to stdin, runs to the end and returns stdout.
+    pub fn output_with_input(self, input: Vec<u8>) -> Result<Vec<u8>> {
+        self.finish(Stdio::piped(), input, |_| {})
+    }
+
+    /// Runs to the end with our own stdin, stdout and stderr; the status is the caller's to judge.
+    pub fn status_inherited(mut self) -> Result<ExitStatus> {
+        let shown = self.to_string();
+        self.inner.stdin(Stdio::inherit());
+        self.inner.status().with_context(|| cannot_start(&shown))
+    }
+
+    /// Runs to the end in silence; the status is the caller's to judge.
+    pub fn status(mut self) -> Result<ExitStatus> {
+        let shown = self.to_string();
+        self.inner.stdout(Stdio::null()).stderr(Stdio::null());
+        self.inner.status().with_context(|| cannot_start(&shown))
+    }
+
+    /// Starts the command and leaves it to the caller, who must reap it.
+    pub fn spawn(mut self, stdout: Stdio, stderr: Stdio) -> Result<Child> {
+        let shown = self.to_string();
+        self.inner.stdout(stdout).stderr(stderr);
+        self.inner.spawn().with_context(|| cannot_start(&shown))
+    }
+
+    fn finish(mut self, stdin: Stdio, input: Vec<u8>, mut line: impl FnMut(&str) + Send) -> Result<Vec<u8>> {
+        let shown = self.to_string();
+        self.inner.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.inner.spawn().with_context(|| cannot_start(&shown))?;
+        let (to, from, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdout, tail) = thread::scope(|scope| {
+            let writer = scope.spawn(move || match to {
+                // A child that closes its stdin early says why by its exit status.
+                Some(mut to) => drop(to.write_all(&input)),
+                None => {}
+            });
+            let reader = scope.spawn(move || {
+                let mut bytes = Vec::new();
+                match from {
+                    Some(mut from) => from.read_to_end(&mut bytes).map(|_| bytes),
+                    None => Ok(bytes),
+                }
+            });
+            let mut tail: Vec<String> = Vec::new();
+            for text in err.into_iter().flat_map(|e| BufReader::new(e).split(b'\n')).map_while(Result::ok) {
+                let text = String::from_utf8_lossy(&text).trim_end().to_owned();
+                line(&text);
+                if !text.is_empty() {
+                    tail.push(text);
+                }
+                if tail.len() > TAIL_LINES {
+                    tail.remove(0);
+                }
+            }
+            let _ = writer.join();
+            (reader.join(), tail)
+        });
+        let status = child.wait().with_context(|| format!("waiting for {shown}"))?;
+        if !status.success() {
+            bail!("{shown} failed ({status}): {}", tail.join(" | "));
+        }
+        match stdout {
+            Ok(bytes) => bytes.with_context(|| format!("reading the output of {shown}")),
+            Err(_) => bail!("reading the output of {shown} failed"),
+        }
+    }
+}
+
+fn cannot_start(shown: &str) -> String {
+    format!("starting {shown} (is it installed?)")
+}
+
+/// Program and arguments, shortened for messages.
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.inner.get_program().to_string_lossy().into_owned();
+        for arg in self.inner.get_args() {
+            text.push(' ');
+            text.push_str(&arg.to_string_lossy());
+        }
+        match text.char_indices().nth(160) {
+            Some((end, _)) => write!(f, "{}…", text.get(..end).unwrap_or(&text)),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_and_failure() {
+        assert_eq!(Cmd::new("printf").arg("x y").text().unwrap(), "x y");
+        assert_eq!(Cmd::new("cat").output_with_input(b"hello".to_vec()).unwrap(), b"hello");
+        let error = Cmd::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err();
+        assert!(format!("{error:#}").contains("why"), "{error:#}");
+        assert!(format!("{error:#}").contains('3'), "{error:#}");
+        let error = Cmd::new("no-such-program").run().unwrap_err();
+        assert!(format!("{error:#}").contains("no-such-program"), "{error:#}");
+    }
+}
