@@ -1,5 +1,12 @@
 //! What a device reads and does: channel manifests, keys, the two slots, the sysroot.
 
+pub mod channel;
 pub mod cmd;
 pub mod durable;
+pub mod exit;
+pub mod fetch;
+pub mod format;
+pub mod refusal;
+pub mod signed;
+pub mod trust;
 pub mod types;
