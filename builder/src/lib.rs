@@ -1,1 +1,6 @@
 //! Treefile to tree, tree to commit, commit to release and image.
+
+pub mod key;
+pub mod release;
+pub mod serve;
+pub mod sign;

@@ -2,11 +2,14 @@
 
 pub mod channel;
 pub mod cmd;
+pub mod config;
 pub mod durable;
 pub mod exit;
 pub mod fetch;
 pub mod format;
+pub mod history;
 pub mod refusal;
 pub mod signed;
+pub mod state;
 pub mod trust;
 pub mod types;
