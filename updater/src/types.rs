@@ -93,6 +93,13 @@ fn is_word(s: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+impl Default for ChannelName {
+    /// `stable`
+    fn default() -> Self {
+        Self("stable".to_owned())
+    }
+}
+
 impl CommitChecksum {
     /// The first 12 digits, for people.
     pub fn short(&self) -> &str {

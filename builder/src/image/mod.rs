@@ -1,0 +1,2 @@
+pub mod filesystems;
+pub mod layout;
