@@ -41,8 +41,8 @@ fn signal_children(signal: Signal) {
     let mut children = children();
     children.stopped = true;
     for pid in children.groups.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        // A group that is already empty is what we want.
-        drop(kill_process_group(pid, signal));
+        // It fails where the group is already empty, which is what we want.
+        let _ = kill_process_group(pid, signal);
     }
 }
 
@@ -220,6 +220,16 @@ impl fmt::Display for Cmd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recorded_child_is_forgotten() {
+        let mut cmd = Cmd::new("true");
+        let mut child = cmd.spawn_recorded("true").unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(children().groups.contains(&pid));
+        assert!(wait_recorded(&mut child).unwrap().success());
+        assert!(!children().groups.contains(&pid));
+    }
 
     #[test]
     fn output_and_failure() {

@@ -53,50 +53,49 @@ pub struct Treefile {
 
 /// Reads a treefile and what it includes. `basearch` is RPM's word for the architecture.
 pub fn load(path: &Path, basearch: &str) -> Result<Treefile> {
-    let fragment = load_with_includes(path, &mut Vec::new(), &mut BTreeSet::new())?;
-    merge::finish(fragment, path, basearch)
+    let mut opened = Opened::default();
+    opened.enter(path)?;
+    merge::finish(load_with_includes(path, &mut opened)?, path, basearch)
 }
 
-/// `chain` holds the files being read, the outermost first; `seen` every file read so far.
-fn load_with_includes(
-    path: &Path,
-    chain: &mut Vec<PathBuf>,
-    seen: &mut BTreeSet<PathBuf>,
-) -> Result<Fragment> {
-    let real = path
-        .canonicalize()
-        .with_context(|| format!("opening treefile {}", path.display()))?;
-    if chain.contains(&real) {
-        bail!("treefile {} includes itself", path.display());
+/// The files being read, the outermost first, and every file read so far.
+#[derive(Default)]
+struct Opened {
+    chain: Vec<PathBuf>,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Opened {
+    fn enter(&mut self, path: &Path) -> Result<()> {
+        let shown = path.display();
+        let real = path
+            .canonicalize()
+            .with_context(|| format!("opening treefile {shown}"))?;
+        if self.chain.contains(&real) {
+            bail!("treefile {shown} includes itself");
+        }
+        if self.chain.len() >= MAX_INCLUDE_DEPTH {
+            bail!("treefile {shown} is included more than {MAX_INCLUDE_DEPTH} files deep");
+        }
+        if !self.seen.insert(real.clone()) {
+            bail!("treefile {shown} is included twice");
+        }
+        self.chain.push(real);
+        Ok(())
     }
-    if chain.len() >= MAX_INCLUDE_DEPTH {
-        bail!(
-            "treefile {} is included more than {MAX_INCLUDE_DEPTH} files deep",
-            path.display()
-        );
-    }
-    if !seen.insert(real.clone()) {
-        bail!("treefile {} is included twice", path.display());
-    }
-    chain.push(real);
+}
+
+fn load_with_includes(path: &Path, opened: &mut Opened) -> Result<Fragment> {
     let own = read(path)?;
     let mut merged = Fragment::default();
     for include in &own.include {
-        let included = load_with_includes(&include.value, chain, seen).map_err(|e| {
-            if chain.len() == 1 {
-                located(path, include.line, &e)
-            } else {
-                e
-            }
-        })?;
-        merged = merge::then(merged, included);
+        opened
+            .enter(&include.value)
+            .map_err(|e| anyhow!("{}:{}: include: {e:#}", path.display(), include.line))?;
+        merged = merge::then(merged, load_with_includes(&include.value, opened)?);
     }
-    chain.pop();
+    opened.chain.pop();
     Ok(merge::then(merged, own))
-}
-
-fn located(path: &Path, line: usize, error: &anyhow::Error) -> anyhow::Error {
-    anyhow!("{}:{line}: include: {error:#}", path.display())
 }
 
 /// One file, with its errors located in it.

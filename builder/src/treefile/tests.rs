@@ -56,7 +56,7 @@ fn errors_name_file_line_and_key() {
             ("a.yaml", "include: b.yaml\n"),
             ("b.yaml", "\nunit: [x.service]\n"),
         ],
-        "a.yaml:1: include: b.yaml:2: unknown key 'unit' (did you mean 'units'?)",
+        "b.yaml:2: unknown key 'unit' (did you mean 'units'?)",
     );
     check_error(
         &[("a.json", "{\n \"ref\": x\n}")],
@@ -91,7 +91,7 @@ fn loops_duplicates_and_absent_files_are_refused() {
             ("a.yaml", "include: b.yaml\n"),
             ("b.yaml", "include: a.yaml\n"),
         ],
-        "a.yaml:1: include: treefile a.yaml includes itself",
+        "b.yaml:1: include: treefile a.yaml includes itself",
     );
     check_error(
         &[("a.yaml", "include:\n- b.yaml\n- b.yaml\n"), ("b.yaml", "")],
@@ -112,7 +112,7 @@ fn loops_duplicates_and_absent_files_are_refused() {
         .collect();
     check_error(
         &files,
-        "0.yaml:1: include: treefile 16.yaml is included more than 16 files deep",
+        "15.yaml:1: include: treefile 16.yaml is included more than 16 files deep",
     );
 }
 
