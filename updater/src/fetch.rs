@@ -38,6 +38,16 @@ pub struct Limits {
     pub total: Duration,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
+            total: Duration::from_secs(900),
+        }
+    }
+}
+
 /// What holds `repo/`, `root/` and `channels/`: an `http(s)` or `file` URL, or a plain folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
