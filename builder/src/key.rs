@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     /// Counts up, so that each key differs.
-    pub fn counting() -> impl FnMut(&mut [u8]) -> Result<()> {
+    fn counting() -> impl FnMut(&mut [u8]) -> Result<()> {
         let mut next = 0;
         move |bytes| {
             next += 1;

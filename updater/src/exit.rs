@@ -154,6 +154,7 @@ fn of_refusal(refusal: &Refusal) -> Exit {
         Refusal::WrongBoard { .. } | Refusal::WrongChannel { .. } => Exit::WrongBoard,
         Refusal::Expired { .. } => Exit::Stale,
         Refusal::CommitMismatch { .. } => Exit::CommitMismatch,
+        Refusal::WebPage { .. } => Exit::Network,
     }
 }
 
@@ -205,6 +206,15 @@ mod tests {
             url: "x".to_owned(),
         };
         check(missing.into(), Exit::Network);
+    }
+
+    #[test]
+    fn the_documents_hold_the_table() {
+        let document = include_str!("../../docs/formats.md");
+        for (exit, meaning) in TABLE {
+            let row = format!("| {} | {meaning} |\n", exit.code());
+            assert!(document.contains(&row), "docs/formats.md lacks {row}");
+        }
     }
 
     #[test]

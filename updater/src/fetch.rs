@@ -14,6 +14,7 @@ use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::{StatusCode, Url, redirect};
 
 const MAX_REDIRECTS: usize = 5;
+const MAX_ETAG: usize = 256;
 const CHUNK: usize = 64 * 1024;
 
 /// Why nothing came. Only `Network` may pass by itself.
@@ -56,10 +57,13 @@ pub enum Location {
 }
 
 /// A [`Location`] ready to be read.
-pub struct Source {
-    location: Location,
-    client: Client,
-    limits: Limits,
+pub enum Source {
+    Web {
+        base: Url,
+        client: Client,
+        limits: Limits,
+    },
+    Folder(PathBuf),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +77,11 @@ pub enum Answer {
 }
 
 impl Source {
-    pub fn new(location: Location, limits: Limits) -> anyhow::Result<Self> {
+    pub fn open(location: &Location, limits: &Limits) -> anyhow::Result<Self> {
+        let base = match location {
+            Location::Folder(folder) => return Ok(Source::Folder(folder.clone())),
+            Location::Web(base) => base.clone(),
+        };
         // The blocking client applies `timeout` to the answer's head and to each read of its body.
         let client = Client::builder()
             .user_agent(concat!("edge-ota/", env!("CARGO_PKG_VERSION")))
@@ -82,24 +90,24 @@ impl Source {
             .redirect(redirect::Policy::custom(follow))
             .build()
             .context("preparing the web client")?;
-        Ok(Self {
-            location,
+        Ok(Source::Web {
+            base,
             client,
-            limits,
+            limits: limits.clone(),
         })
-    }
-
-    pub fn location(&self) -> &Location {
-        &self.location
     }
 
     /// Reads the whole file at `path` below the location, of at most `cap` bytes.
     pub fn get(&self, path: &str, cap: u64) -> Result<Vec<u8>, FetchError> {
-        match &self.location {
-            Location::Folder(folder) => read_file(&folder.join(path), cap),
-            Location::Web(base) => {
-                let request = Request::new(base, path, cap, &self.limits)?;
-                request.body(request.send(self.client.get(request.url.clone()))?)
+        match self {
+            Source::Folder(folder) => read_file(&folder.join(path), cap),
+            Source::Web {
+                base,
+                client,
+                limits,
+            } => {
+                let request = Request::new(base, path, cap, limits)?;
+                request.body(request.send(client.get(request.url.clone()))?)
             }
         }
     }
@@ -120,24 +128,34 @@ impl Source {
         cap: u64,
         etag: Option<&str>,
     ) -> Result<Answer, FetchError> {
-        let Location::Web(base) = &self.location else {
+        let Source::Web {
+            base,
+            client,
+            limits,
+        } = self
+        else {
             let bytes = self.get(path, cap)?;
             return Ok(Answer::Changed { bytes, etag: None });
         };
-        let request = Request::new(base, path, cap, &self.limits)?;
-        let mut builder = self.client.get(request.url.clone());
+        let request = Request::new(base, path, cap, limits)?;
+        let mut builder = client.get(request.url.clone());
         if let Some(etag) = etag {
             builder = builder.header(IF_NONE_MATCH, etag);
         }
         let response = request.send(builder)?;
-        if response.status() == StatusCode::NOT_MODIFIED {
+        if etag.is_some() && response.status() == StatusCode::NOT_MODIFIED {
             return Ok(Answer::Unchanged);
         }
-        let etag = response.headers().get(ETAG);
-        let etag = etag.and_then(|e| e.to_str().ok()).map(str::to_owned);
+        let etag = etag_of(&response);
         let bytes = request.body(response)?;
         Ok(Answer::Changed { bytes, etag })
     }
+}
+
+/// The caller stores it, so a long one is as good as none.
+fn etag_of(response: &Response) -> Option<String> {
+    let etag = response.headers().get(ETAG)?.to_str().ok()?;
+    (etag.len() <= MAX_ETAG).then(|| etag.to_owned())
 }
 
 /// One file on a web server.

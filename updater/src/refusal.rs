@@ -8,6 +8,11 @@ pub enum Refusal {
     #[error("{what} is malformed: {reason}")]
     Malformed { what: &'static str, reason: String },
 
+    #[error(
+        "a web page came instead of the {what}: a captive portal or a proxy answers for the server"
+    )]
+    WebPage { what: &'static str },
+
     #[error("{what} carries {valid} valid signatures of {threshold} needed from the trusted keys")]
     BadSignature {
         what: &'static str,

@@ -179,7 +179,7 @@ impl<'a> Envelope<'a> {
         }
         let mut rest = match line(document) {
             Some((HEADER, rest)) => rest,
-            _ => return Err(malformed(not_ours(document))),
+            _ => return Err(not_ours(domain.what(), document)),
         };
         let mut signatures = Vec::new();
         loop {
@@ -286,13 +286,13 @@ fn signature_line(text: &[u8]) -> Option<(KeyId, Signature)> {
     Some((id.parse().ok()?, Signature::from_slice(&bytes).ok()?))
 }
 
-fn not_ours(document: &[u8]) -> String {
-    let start: Vec<u8> = document.iter().copied().take(40).collect();
-    let start = String::from_utf8_lossy(&start).to_lowercase();
-    if start.trim_start().starts_with('<') {
-        "it is a web page (a captive portal or a proxy answered instead of the server?)".to_owned()
-    } else {
-        "it does not begin with 'edge-ota-signed 1'".to_owned()
+fn not_ours(what: &'static str, document: &[u8]) -> Refusal {
+    match document.trim_ascii_start() {
+        [b'<', ..] => Refusal::WebPage { what },
+        _ => Refusal::Malformed {
+            what,
+            reason: "it does not begin with 'edge-ota-signed 1'".to_owned(),
+        },
     }
 }
 

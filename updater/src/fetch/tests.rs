@@ -36,7 +36,7 @@ fn read_head(stream: &TcpStream) -> String {
 }
 
 fn get(location: Location, limits: Limits) -> Result<Vec<u8>, FetchError> {
-    Source::new(location, limits)
+    Source::open(&location, &limits)
         .unwrap()
         .get("channels/stable/x86_64", CAP)
 }
@@ -193,7 +193,7 @@ fn an_etag_is_sent_and_heeded() {
             to.write_all(b"HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 2\r\n\r\nhi")
         }
     });
-    let source = Source::new(location, limits(5000, 5000)).unwrap();
+    let source = Source::open(&location, &limits(5000, 5000)).unwrap();
     let first = source.get_if_changed("m", CAP, None).unwrap();
     let etag = Some("\"1\"".to_owned());
     assert_eq!(
@@ -243,7 +243,7 @@ fn folders_are_read_alike() {
         dir.path().display().to_string(),
         format!("file://{}", dir.path().display()),
     ] {
-        let source = Source::new(text.parse().unwrap(), limits(1, 1)).unwrap();
+        let source = Source::open(&text.parse().unwrap(), &limits(1, 1)).unwrap();
         assert_eq!(source.get("root/1.root", CAP).unwrap().len(), 1000);
         assert_eq!(source.get_if_there("root/2.root", CAP).unwrap(), None);
         let error = source.get("large", CAP).unwrap_err();
