@@ -47,7 +47,10 @@ pub fn install(
         .env("TMPDIR", &temporary)
         .run_with_lines(|line| {
             explainer.line(line);
-            if let Some(what) = line.strip_prefix("I: ") {
+            if let Some(what) = line
+                .strip_prefix("I: ")
+                .and_then(|l| l.split(" in shell:").next())
+            {
                 step.note(what);
             }
         });

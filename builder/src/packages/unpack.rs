@@ -1,4 +1,5 @@
-//! A packed layer to a folder, with owners, modes, times, capabilities and hard links.
+//! A packed layer to a folder, with owners, modes, capabilities and hard links, and with the times of
+//! files (not of folders: OSTree keeps neither).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -35,7 +36,7 @@ fn unpack_file(path: &Path, to: &Path, step: &Step) -> Result<()> {
     archive.set_preserve_ownerships(true);
     archive.set_preserve_mtime(true);
     archive.set_unpack_xattrs(true);
-    // As the tar crate does: folders last, so that their modes and times are not disturbed.
+    // As the tar crate does: folders last, so that closed ones can be filled.
     let mut folders = Vec::new();
     for entry in archive.entries()? {
         interrupt::check()?;
