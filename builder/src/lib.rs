@@ -1,1 +1,3 @@
 //! Treefile to tree, tree to commit, commit to release and image.
+
+pub mod tree;
