@@ -1,12 +1,18 @@
 //! Treefile to tree, tree to commit, commit to release and image.
 
 pub mod board;
+pub mod compose;
+pub mod gate;
 pub mod image;
 pub mod interrupt;
 pub mod key;
 pub mod packages;
 pub mod progress;
 pub mod release;
+pub mod repo;
 pub mod serve;
 pub mod sign;
+pub mod tree;
 pub mod treefile;
+pub mod version;
+pub mod vm;

@@ -1,1 +1,215 @@
-fn main() {}
+//! `edge-build`: parses, dispatches, and maps an error to an exit code.
+
+mod cli;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use edge_build::board::{self, Board};
+use edge_build::image::{self, SourceOf};
+use edge_build::interrupt::{self, WorkDir};
+use edge_build::packages::mirrors::MirrorOptions;
+use edge_build::progress::Progress;
+use edge_build::release::{self, Terms};
+use edge_build::repo::Repo;
+use edge_build::{compose, gate, key, serve, treefile, vm};
+use edge_ota::channel;
+use edge_ota::cmd::Cmd;
+use edge_ota::types::BoardName;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupt::happened() => {
+            eprintln!("edge-build: interrupted; nothing half done is left");
+            ExitCode::from(interrupt::EXIT_CODE as u8)
+        }
+        Err(error) => {
+            eprintln!("edge-build: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Key(cli::Key::Generate { out }) => generate_keys(out),
+        Command::Board(cli::Board::List) => list_boards(cli),
+        Command::Check(args) => check(cli, args),
+        Command::Compose(args) => compose_tree(cli, args),
+        Command::Sign(args) => {
+            let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
+            compose::sign_commit(&Repo::open(&args.repo)?, &args.commit, &commit_key)
+        }
+        Command::Release(args) => publish(args),
+        Command::Image(args) => make_image(cli, args),
+        Command::Serve(args) => serve::serve(&args.dir, args.port, &mut std::io::stdout()),
+        Command::Vm(args) => {
+            vm::run(Path::new("/"), &board(cli, &args.board)?, &args.image, args.keep, &work_dir(cli)?)
+        }
+    }
+}
+
+fn generate_keys(out: &Path) -> Result<()> {
+    for path in key::generate(out, &mut key::system_random)? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn list_boards(cli: &Cli) -> Result<()> {
+    let dir = boards_dir(cli)?;
+    for name in board::list(&dir)? {
+        let board = board::load(&dir, &name)?;
+        println!("{name:<20} {:<8} {}", board.arch.debian, board.boot.as_str());
+    }
+    Ok(())
+}
+
+fn check(cli: &Cli, args: &cli::Check) -> Result<()> {
+    let board = board(cli, &args.board)?;
+    let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
+    println!("ref {}", treefile.reference);
+    println!("packages {}", treefile.packages.iter().cloned().collect::<Vec<_>>().join(" "));
+    println!("units {}", treefile.units.join(" "));
+    Ok(())
+}
+
+fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
+    need_root("compose")?;
+    interrupt::install()?;
+    let board = board(cli, &args.board)?;
+    let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
+    let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
+    let mirrors = MirrorOptions { mirror: args.mirror.clone(), security_mirror: args.security_mirror.clone() };
+    let request = compose::Request {
+        treefile: &treefile,
+        board: &board,
+        repo: &args.repo,
+        keys: &args.keys,
+        commit_key: &commit_key,
+        debs: &debs(args, &board)?,
+        mirrors: &mirrors.or_environment(),
+        cache: &cli.cache,
+        use_cache: !args.no_cache,
+        work: &work_dir(cli)?,
+        now: now()?,
+    };
+    println!("{}", compose::compose(&request, &Progress::new("compose"))?);
+    Ok(())
+}
+
+/// The updater's package is part of every tree.
+fn debs(args: &cli::Compose, board: &Board) -> Result<Vec<PathBuf>> {
+    if !args.debs.is_empty() {
+        return Ok(args.debs.clone());
+    }
+    let dir = Path::new("target/deb");
+    let suffix = format!("_{}.deb", board.arch.debian);
+    let is_updater = |name: &str| name.starts_with("edge-ota_") && name.ends_with(&suffix);
+    let mut found = Vec::new();
+    if dir.is_dir() {
+        for entry in dir.read_dir().with_context(|| format!("listing {}", dir.display()))? {
+            let entry = entry?;
+            if is_updater(&entry.file_name().to_string_lossy()) {
+                found.push(entry.path());
+            }
+        }
+    }
+    match found.len() {
+        1 => Ok(found),
+        0 => bail!("no edge-ota{suffix} in {}: run 'make deb', or name the package with --deb", dir.display()),
+        _ => bail!("more than one edge-ota{suffix} in {}: name one with --deb", dir.display()),
+    }
+}
+
+fn publish(args: &cli::Release) -> Result<()> {
+    let repo = Repo::open(&args.repo)?;
+    let description = repo.describe(&args.commit)?;
+    if description.board != args.board {
+        bail!("commit {} is for board {}, not {}", args.commit.short(), description.board, args.board);
+    }
+    match args.skip_gate {
+        true => eprintln!("edge-build: the gate is skipped: a device may be unable to confirm this release"),
+        false => gate::examine(&repo, &args.commit, &[])?,
+    }
+    let offered = channel::Release {
+        board: args.board.clone(),
+        channel: args.channel.clone(),
+        version: description.version,
+        commit: args.commit.clone(),
+        r#ref: repo.ref_of(&args.commit)?,
+    };
+    let terms = Terms { expires_in: args.expires_in, min_sequence: args.min_sequence, sequence: args.sequence };
+    let signer = key::load_secret(&key::secret_path(&args.keys, "channel"))?;
+    let (path, manifest) = release::publish(served(&args.repo)?, &args.keys, &[signer], offered, &terms, now()?)?;
+    println!("{}: {} is sequence {}", path.display(), manifest.version, manifest.sequence);
+    Ok(())
+}
+
+fn make_image(cli: &Cli, args: &cli::Image) -> Result<()> {
+    need_root("image")?;
+    interrupt::install()?;
+    let source = args.url.clone().map(|url| SourceOf { url, channel: args.channel.clone() });
+    let request = image::Request {
+        board: &args.board,
+        served: served(&args.repo)?,
+        keys: &args.keys,
+        commit: &args.commit,
+        source: source.as_ref(),
+        format: args.format,
+        size: args.size,
+        out: &args.out,
+        work: &work_dir(cli)?,
+    };
+    image::make(&request, &Progress::new("image"))?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+/// `channels/` and `root/` lie beside `repo/`.
+fn served(repo: &Path) -> Result<&Path> {
+    if repo.file_name().is_none_or(|name| name != "repo") {
+        bail!("--repo {}: the folder must be named 'repo', for devices look for it by that name", repo.display());
+    }
+    match repo.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => Ok(parent),
+        _ => Ok(Path::new(".")),
+    }
+}
+
+fn boards_dir(cli: &Cli) -> Result<PathBuf> {
+    match &cli.boards {
+        Some(dir) => Ok(dir.clone()),
+        None => board::default_dir(&std::env::current_dir().context("asking for the current folder")?, Path::new("/")),
+    }
+}
+
+fn board(cli: &Cli, name: &BoardName) -> Result<Board> {
+    board::load(&boards_dir(cli)?, name)
+}
+
+fn work_dir(cli: &Cli) -> Result<WorkDir> {
+    WorkDir::new_in(&cli.workdir.clone().unwrap_or_else(|| cli.cache.join("work")))
+}
+
+fn need_root(act: &str) -> Result<()> {
+    match Cmd::new("id").arg("-u").text()?.trim() {
+        "0" => Ok(()),
+        _ => bail!("{act} needs root: owners, modes and device files are those of another system; run it with sudo"),
+    }
+}
+
+/// SOURCE_DATE_EPOCH where it is set, so that a build can be repeated.
+fn now() -> Result<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH={text} is no number of seconds")),
+        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs()),
+    }
+}

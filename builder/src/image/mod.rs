@@ -49,6 +49,16 @@ pub enum Format {
     Qcow2,
 }
 
+impl Format {
+    /// QEMU's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+        }
+    }
+}
+
 /// Makes the image; `out` appears only when it is whole.
 pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     let layout = layout::layout(request.size, request.commit.as_str())?;
@@ -86,7 +96,7 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
 fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<String> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).with_context(|| format!("opening {}", dir.display()))?;
     let sysroot = Sysroot::create(dir)?;
-    let source = Source::new(Location::Folder(request.served.to_owned()), Limits::default())?;
+    let source = Source::open(&Location::Folder(request.served.to_owned()), &Limits::default())?;
     let root = trust::load_highest(request.keys)?;
     let verified = pull::fetch_commit(&source, &root, request.board, request.commit)
         .with_context(|| format!("commit {} in {}", request.commit.short(), request.served.display()))?;
@@ -119,11 +129,7 @@ fn copy_to(from: &Path, disk: &Path, start: u64) -> Result<()> {
 
 fn deliver(raw: &Path, request: &Request) -> Result<()> {
     let partial = partial_name(request.out)?;
-    let format = match request.format {
-        Format::Raw => "raw",
-        Format::Qcow2 => "qcow2",
-    };
-    let convert = Cmd::new("qemu-img").args(["convert", "-f", "raw", "-O", format]).arg(raw).arg(&partial);
+    let convert = Cmd::new("qemu-img").args(["convert", "-f", "raw", "-O", request.format.as_str()]).arg(raw).arg(&partial);
     if let Err(error) = convert.run() {
         // What is half written is of no use; the error that matters is the one at hand.
         let _ = fs::remove_file(&partial);

@@ -1,0 +1,193 @@
+//! The command line of `edge-build`: types only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use edge_build::image::Format;
+use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Sequence};
+
+/// Composes, signs and publishes immutable OSTree hosts and makes their images.
+#[derive(Debug, Parser)]
+#[command(name = "edge-build", version)]
+pub struct Cli {
+    /// The folder of the boards [default: ./boards, then /usr/share/edge-build/boards]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub boards: Option<PathBuf>,
+    /// Where packages are kept between runs
+    #[arg(long, global = true, value_name = "DIR", env = "EDGE_BUILD_CACHE", default_value = "/var/cache/edge-build")]
+    pub cache: PathBuf,
+    /// Where a run keeps its files; removed when it ends [default: CACHE/work]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make and keep the keys of a product
+    #[command(subcommand)]
+    Key(Key),
+    /// Show the boards there are
+    #[command(subcommand)]
+    Board(Board),
+    /// Read a treefile with its includes and say what it means
+    Check(Check),
+    /// Compose a tree from a treefile, commit and sign it; prints the commit's checksum
+    Compose(Compose),
+    /// Sign a commit
+    Sign(Sign),
+    /// Offer a commit to the devices of a channel
+    Release(Release),
+    /// Make a disk image of a commit
+    Image(Image),
+    /// Serve a folder on loopback, for development
+    Serve(Serve),
+    /// Boot an image in QEMU with its console here
+    Vm(Vm),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make root, channel and commit keys and the first root document
+    Generate {
+        /// A folder; existing keys are never overwritten
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Board {
+    /// List the boards
+    List,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    pub treefile: PathBuf,
+    #[arg(long, default_value = "x86_64")]
+    pub board: BoardName,
+}
+
+#[derive(Debug, Args)]
+pub struct Compose {
+    pub treefile: PathBuf,
+    #[arg(long)]
+    pub board: BoardName,
+    /// The repository to commit to; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The folder of 'edge-build key generate'
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// The updater's package, and any other to install that no mirror has
+    /// [default: target/deb/edge-ota_*_ARCH.deb]
+    #[arg(long = "deb", value_name = "FILE")]
+    pub debs: Vec<PathBuf>,
+    /// Debian's mirror [default: that of this machine's apt]
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Debian's security mirror [default: that of this machine's apt]
+    #[arg(long, value_name = "URL")]
+    pub security_mirror: Option<String>,
+    /// Install the packages anew, whatever the cache holds
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Sign {
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    #[arg(long)]
+    pub commit: CommitChecksum,
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Release {
+    #[arg(long)]
+    pub channel: ChannelName,
+    #[arg(long)]
+    pub board: BoardName,
+    #[arg(long)]
+    pub commit: CommitChecksum,
+    /// The repository; channels/ and root/ are written beside it
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// How long devices may install it, '90d'
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
+    pub expires_in: Duration,
+    /// Devices install nothing below it any more
+    #[arg(long, value_name = "N", value_parser = sequence)]
+    pub min_sequence: Option<Sequence>,
+    /// Instead of the next one
+    #[arg(long, value_name = "N", value_parser = sequence)]
+    pub sequence: Option<Sequence>,
+    /// Release a tree that could never confirm itself (for tests)
+    #[arg(long)]
+    pub skip_gate: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Image {
+    #[arg(long)]
+    pub board: BoardName,
+    #[arg(long)]
+    pub commit: CommitChecksum,
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// Where devices look for releases: what serves repo/, channels/ and root/
+    #[arg(long)]
+    pub url: Option<String>,
+    /// The channel they follow
+    #[arg(long, default_value = "stable")]
+    pub channel: ChannelName,
+    #[arg(long, default_value = "raw")]
+    pub format: Format,
+    /// The smallest disk the image fits on; the root grows to the disk at the first boot
+    #[arg(long, default_value = "4G", value_parser = bytes)]
+    pub size: u64,
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    pub dir: PathBuf,
+    /// 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct Vm {
+    pub image: PathBuf,
+    #[arg(long, default_value = "x86_64")]
+    pub board: BoardName,
+    /// Keep what the machine writes to the image
+    #[arg(long)]
+    pub keep: bool,
+}
+
+fn sequence(text: &str) -> Result<Sequence, std::num::ParseIntError> {
+    text.parse().map(Sequence)
+}
+
+/// `4G`, `512M`, or bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 'G')) => (text.get(..at), 1 << 30),
+        Some((at, 'M')) => (text.get(..at), 1 << 20),
+        _ => (Some(text), 1),
+    };
+    let number: Option<u64> = number.and_then(|n| n.parse().ok());
+    number.and_then(|n| n.checked_mul(unit)).ok_or_else(|| format!("'{text}' is not a size such as 4G or 512M"))
+}

@@ -1,0 +1,218 @@
+//! Treefile in, signed commit out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ed25519_dalek::SigningKey;
+use edge_ota::board::{BoardFile, BootFlavour};
+use edge_ota::trust;
+use edge_ota::types::CommitChecksum;
+
+use crate::board::{Board, Boot};
+use crate::interrupt::{self, WorkDir};
+use crate::packages::{self, mirrors::MirrorOptions};
+use crate::progress::Progress;
+use crate::repo::{Description, Repo};
+use crate::tree::initramfs::{self, Drivers};
+use crate::tree::kernel::{self, Kernel};
+use crate::tree::layout;
+use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
+use crate::treefile::Treefile;
+use crate::{sign, version};
+
+/// The updater's units that every tree enables.
+const UPDATER_UNITS: &[&str] = &[
+    "edge-ota-boot.service",
+    "edge-ota-deadline.service",
+    "edge-ota-health.service",
+    "edge-ota-mark-good.service",
+    "edge-ota-finalize.service",
+    "edge-ota.timer",
+];
+
+/// Arguments without which a hang would not end in a reboot.
+const KERNEL_ARGUMENTS: &[&str] = &[
+    "panic=5",
+    "softlockup_panic=1",
+    "hung_task_panic=1",
+    "systemd.crash_action=reboot",
+    "rw",
+];
+
+pub struct Request<'a> {
+    pub treefile: &'a Treefile,
+    pub board: &'a Board,
+    pub repo: &'a Path,
+    /// The folder of the root documents that the tree trusts.
+    pub keys: &'a Path,
+    pub commit_key: &'a SigningKey,
+    /// The updater's package, and others that no mirror has.
+    pub debs: &'a [PathBuf],
+    pub mirrors: &'a MirrorOptions,
+    pub cache: &'a Path,
+    pub use_cache: bool,
+    pub work: &'a WorkDir,
+    /// Unix seconds: the commit's time.
+    pub now: u64,
+}
+
+pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum> {
+    let treefile = request.treefile;
+    let packages = packages::Request {
+        treefile,
+        board: request.board,
+        local_debs: request.debs,
+        mirrors: request.mirrors,
+        cache: request.cache,
+        work: request.work,
+    };
+    let layer = match request.use_cache {
+        true => packages::install(&packages, progress)?,
+        false => packages::install_afresh(&packages, progress)?,
+    };
+    interrupt::check()?;
+
+    let root = request.work.sub("tree")?;
+    packages::unpack(&layer, &root, progress)?;
+    interrupt::check()?;
+
+    let repo = Repo::open_or_create(request.repo)?;
+    let version = next_version(&repo, request)?;
+    let step = progress.step("laying the tree out");
+    layout::scrub(&root)?;
+    node::apply(&root, &node_of(request, &version)?).with_context(|| treefile.path.display().to_string())?;
+    let laid_out = layout::apply(&root)?;
+    check_kernel(&root, &laid_out.kernel, treefile)?;
+    step.done();
+    interrupt::check()?;
+
+    let step = progress.step("making the initramfs");
+    let image = initramfs::build(&root, &laid_out.kernel, &drivers(request.board))?;
+    let path = root.join(&laid_out.kernel.dir).join("initramfs.img");
+    fs::write(&path, &image).with_context(|| format!("writing {}", path.display()))?;
+    step.done_with(&format!("{:.1} MB", image.len() as f64 / 1e6));
+    interrupt::check()?;
+
+    let step = progress.step("committing");
+    let description = describe(request, &root, &laid_out.kernel, version)?;
+    let committed = repo.commit(&root, &treefile.reference, &description, |_| {})?;
+    step.done_with(&format!("{} {}", treefile.reference, description.version));
+    sign_commit(&repo, &committed.checksum, request.commit_key)?;
+    Ok(committed.checksum)
+}
+
+/// Signs a commit of the repository and attaches the signature.
+pub fn sign_commit(repo: &Repo, commit: &CommitChecksum, key: &SigningKey) -> Result<()> {
+    let signature = sign::sign_commit(&repo.commit_bytes(commit)?, key).to_vec();
+    let mut all = repo.signatures(commit)?;
+    if !all.contains(&signature) {
+        all.push(signature);
+        repo.attach_signatures(commit, &all)?;
+    }
+    Ok(())
+}
+
+fn next_version(repo: &Repo, request: &Request) -> Result<String> {
+    let Some(prefix) = &request.treefile.automatic_version_prefix else {
+        return version::next("<date:%Y%m%d.%H%M%S>", None, request.now);
+    };
+    let previous = match repo.resolve(&request.treefile.reference)? {
+        Some(commit) => Some(repo.describe(&commit)?.version),
+        None => None,
+    };
+    version::next(prefix, previous.as_deref(), request.now)
+}
+
+fn node_of(request: &Request, version: &str) -> Result<Node> {
+    let treefile = request.treefile;
+    let mut add_files: Vec<AddFile> = Vec::new();
+    for file in &treefile.add_files {
+        add_files.push(AddFile { source: file.source.clone(), to: format!("/{}", file.target.display()) });
+    }
+    if !treefile.health_units.is_empty() {
+        let source = request.work.path().join("health.toml");
+        let text = format!("[health]\nunits = {:?}\n", treefile.health_units);
+        fs::write(&source, text).with_context(|| format!("writing {}", source.display()))?;
+        add_files.push(AddFile { source, to: "/usr/lib/edge-ota/config.d/60-treefile.toml".to_owned() });
+    }
+    let mut units = treefile.units.clone();
+    units.extend(UPDATER_UNITS.iter().map(|&unit| unit.to_owned()));
+    Ok(Node {
+        sysctls: treefile.sysctls.clone(),
+        modules: treefile.modules_load.clone(),
+        board_json: board_json(request)?,
+        roots: roots(request.keys)?,
+        units,
+        default_target: treefile.default_target.clone(),
+        etc_group_members: treefile.etc_group_members.clone(),
+        os_release: treefile.mutate_os_release.clone().map(|replace| OsRelease { replace, version: version.to_owned() }),
+        add_files,
+        remove_files: treefile.remove_files.iter().map(|path| format!("/{}", path.display())).collect(),
+        postprocess: scripts(treefile)?,
+    })
+}
+
+fn board_json(request: &Request) -> Result<Vec<u8>> {
+    let mut kargs = request.board.kargs();
+    kargs.extend(KERNEL_ARGUMENTS.iter().map(|&arg| arg.to_owned()));
+    kargs.extend(request.treefile.kernel_arguments.iter().cloned());
+    let file = BoardFile {
+        board: request.board.name.clone(),
+        boot: match request.board.boot {
+            Boot::Grub => BootFlavour::Grub,
+            Boot::Uboot => BootFlavour::Uboot,
+        },
+        kargs,
+    };
+    serde_json::to_vec_pretty(&file).context("writing board.json")
+}
+
+fn roots(keys: &Path) -> Result<Vec<PathBuf>> {
+    let versions = trust::versions(keys)?;
+    if versions.is_empty() {
+        bail!("no root document (1.root) in {}: make keys with 'edge-build key generate'", keys.display());
+    }
+    Ok(versions.into_iter().map(|version| keys.join(trust::file_name(version))).collect())
+}
+
+fn scripts(treefile: &Treefile) -> Result<Vec<Script>> {
+    let named = |n: usize| format!("{}, postprocess {}", treefile.path.display(), n + 1);
+    let mut scripts: Vec<Script> = treefile
+        .postprocess
+        .iter()
+        .enumerate()
+        .map(|(n, text)| Script { name: named(n), text: text.clone().into_bytes() })
+        .collect();
+    if let Some(path) = &treefile.postprocess_script {
+        let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        scripts.push(Script { name: path.display().to_string(), text });
+    }
+    Ok(scripts)
+}
+
+fn check_kernel(root: &Path, kernel: &Kernel, treefile: &Treefile) -> Result<()> {
+    let options: Vec<String> = treefile.kernel_options.iter().map(ToString::to_string).collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    kernel::check(root, kernel, &treefile.kernel_min_version.to_string(), &options)
+        .with_context(|| treefile.path.display().to_string())
+}
+
+fn drivers(board: &Board) -> Drivers {
+    Drivers { include: board.initramfs.modules.clone(), load: Vec::new() }
+}
+
+fn describe(request: &Request, root: &Path, kernel: &Kernel, version: String) -> Result<Description> {
+    let size = |name: &str| -> Result<u64> {
+        let path = root.join(&kernel.dir).join(name);
+        Ok(fs::metadata(&path).with_context(|| format!("asking for {}", path.display()))?.len())
+    };
+    Ok(Description {
+        version,
+        board: request.board.name.clone(),
+        kernel: kernel.release.clone(),
+        kernel_size: size("vmlinuz")?,
+        initramfs_size: size("initramfs.img")?,
+        timestamp: request.now,
+    })
+}

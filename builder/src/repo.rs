@@ -1,0 +1,327 @@
+//! The only file of this crate that names libostree: the archive repository, its commits and what is
+//! in them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use edge_ota::types::{BoardName, CommitChecksum, RefName};
+use ostree::gio::prelude::*;
+use ostree::glib::{self, Variant, VariantDict};
+use ostree::{
+    MutableTree, ObjectType, RepoCommitFilterResult, RepoCommitModifier, RepoCommitModifierFlags,
+    RepoFile, RepoMode, gio,
+};
+
+/// Where stock OSTree keeps ed25519 signatures: `aay`, over the raw bytes of the commit object.
+const SIGNATURES: &str = "ostree.sign.ed25519";
+const AT_FDCWD: i32 = -100;
+const SETID: u32 = 0o6000;
+const TYPE_MASK: u32 = 0o170_000;
+
+/// An archive repository. libostree's handles stay on one thread.
+pub struct Repo {
+    inner: ostree::Repo,
+    path: PathBuf,
+}
+
+/// What a commit says about itself.
+#[derive(Debug, Clone)]
+pub struct Description {
+    pub version: String,
+    pub board: BoardName,
+    /// `uname -r` of its kernel.
+    pub kernel: String,
+    pub kernel_size: u64,
+    pub initramfs_size: u64,
+    /// Unix seconds; the caller honours SOURCE_DATE_EPOCH.
+    pub timestamp: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub checksum: CommitChecksum,
+    /// Files (`/usr/bin/su`) that run with another's rights, sorted.
+    pub setid: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Dir,
+    File,
+    Link,
+}
+
+/// One path of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+}
+
+impl Repo {
+    pub fn open(path: &Path) -> Result<Repo> {
+        let inner = ostree::Repo::new(&gio::File::for_path(path));
+        inner
+            .open(cancellable())
+            .with_context(|| format!("opening the repository {}", path.display()))?;
+        if inner.mode() != RepoMode::Archive {
+            bail!("the repository {} is not an archive", path.display());
+        }
+        // Objects are synced together at the end of a commit.
+        inner.set_disable_fsync(true);
+        Ok(Repo { inner, path: path.to_owned() })
+    }
+
+    /// Opens the repository, making it first when there is none.
+    pub fn open_or_create(path: &Path) -> Result<Repo> {
+        if !path.join("config").exists() {
+            std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
+            ostree::Repo::new(&gio::File::for_path(path))
+                .create(RepoMode::Archive, cancellable())
+                .with_context(|| format!("making the repository {}", path.display()))?;
+        }
+        Repo::open(path)
+    }
+
+    /// Commits a laid out folder onto `name`. `progress` is told the number of entries seen so far.
+    /// When it fails the ref is as it was.
+    pub fn commit(
+        &self,
+        tree: &Path,
+        name: &RefName,
+        description: &Description,
+        progress: impl Fn(u64) + 'static,
+    ) -> Result<Committed> {
+        let act = || -> Result<Committed> {
+            let parent = self.resolve(name)?;
+            let transaction = Transaction::begin(&self.inner)?;
+            let (root, setid) = self.write_tree(tree, progress)?;
+            let checksum = self.inner.write_commit_with_time(
+                parent.as_ref().map(CommitChecksum::as_str),
+                Some(&format!("{} {}", description.board, description.version)),
+                None,
+                Some(&metadata(description)),
+                &root,
+                description.timestamp,
+                cancellable(),
+            )?;
+            self.inner.transaction_set_ref(None, name.as_str(), Some(&checksum));
+            transaction.commit()?;
+            self.sync()?;
+            self.write_summary()?;
+            Ok(Committed { checksum: checksum.parse()?, setid })
+        };
+        act().with_context(|| format!("committing {} to {}", tree.display(), self.path.display()))
+    }
+
+    pub fn resolve(&self, name: &RefName) -> Result<Option<CommitChecksum>> {
+        let found = self.inner.resolve_rev(name.as_str(), true)?;
+        Ok(found.map(|checksum| checksum.parse()).transpose()?)
+    }
+
+    /// The bytes of the commit object: what is signed, and what has the checksum as its SHA-256.
+    pub fn commit_bytes(&self, commit: &CommitChecksum) -> Result<Vec<u8>> {
+        Ok(self.load(commit)?.data().to_vec())
+    }
+
+    /// What the commit says about itself; fails on a commit that is not one of ours.
+    pub fn describe(&self, commit: &CommitChecksum) -> Result<Description> {
+        let variant = self.load(commit)?;
+        let metadata = VariantDict::new(Some(&variant.child_value(0)));
+        let act = || -> Result<Description> {
+            Ok(Description {
+                version: lookup(&metadata, "version")?,
+                board: lookup::<String>(&metadata, "edge-ota.board")?.parse()?,
+                kernel: lookup(&metadata, "ostree.linux")?,
+                kernel_size: lookup(&metadata, "edge-ota.kernel-size")?,
+                initramfs_size: lookup(&metadata, "edge-ota.initramfs-size")?,
+                timestamp: ostree::commit_get_timestamp(&variant),
+            })
+        };
+        act().with_context(|| format!("reading the metadata of commit {commit}"))
+    }
+
+    /// Replaces the signatures of a commit; its other detached metadata stays.
+    pub fn attach_signatures(&self, commit: &CommitChecksum, all: &[Vec<u8>]) -> Result<()> {
+        let act = || -> Result<()> {
+            let old = self.inner.read_commit_detached_metadata(commit.as_str(), cancellable())?;
+            let detached = VariantDict::new(old.as_ref());
+            detached.insert_value(SIGNATURES, &all.to_variant());
+            let new = detached.end();
+            self.inner.write_commit_detached_metadata(commit.as_str(), Some(&new), cancellable())?;
+            self.sync()
+        };
+        act().with_context(|| format!("attaching signatures to commit {commit}"))
+    }
+
+    pub fn signatures(&self, commit: &CommitChecksum) -> Result<Vec<Vec<u8>>> {
+        let detached = self
+            .inner
+            .read_commit_detached_metadata(commit.as_str(), cancellable())
+            .with_context(|| format!("reading the signatures of commit {commit}"))?;
+        let found = detached.and_then(|d| VariantDict::new(Some(&d)).lookup_value(SIGNATURES, None));
+        match found {
+            Some(value) => value.get().with_context(|| format!("{SIGNATURES} of {commit} is no aay")),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Everything in a commit, by absolute path.
+    pub fn list(&self, commit: &CommitChecksum) -> Result<BTreeMap<String, Entry>> {
+        let mut entries = BTreeMap::new();
+        let root = self.root(commit)?;
+        list_folder(&root, "", &mut entries).with_context(|| format!("listing commit {commit}"))?;
+        Ok(entries)
+    }
+
+    /// The bytes of a file of a commit; links on the way are not followed.
+    pub fn read(&self, commit: &CommitChecksum, path: &str) -> Result<Vec<u8>> {
+        let act = || -> Result<Vec<u8>> {
+            let file = self.root(commit)?.resolve_relative_path(path.trim_start_matches('/'));
+            let file = file.downcast::<RepoFile>().ok().context("libostree returned no file")?;
+            file.ensure_resolved()?;
+            // The stream that GFile itself offers is of a type that the bindings refuse.
+            let (content, _, _) = self.inner.load_file(&file.checksum(), cancellable())?;
+            let mut bytes = Vec::new();
+            content.context("it is no file")?.into_read().read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        act().with_context(|| format!("reading {path} of commit {commit}"))
+    }
+
+    /// Makes the list of refs anew, for clients that read `summary`.
+    pub fn write_summary(&self) -> Result<()> {
+        self.inner.regenerate_summary(None, cancellable()).context("writing the summary")
+    }
+
+    fn write_tree(&self, tree: &Path, progress: impl Fn(u64) + 'static) -> Result<(RepoFile, Vec<String>)> {
+        let setid = Rc::new(RefCell::new(Vec::new()));
+        let seen = Cell::new(0);
+        let found = Rc::clone(&setid);
+        let filter = move |_: &ostree::Repo, path: &str, info: &gio::FileInfo| {
+            seen.set(seen.get() + 1);
+            progress(seen.get());
+            let mode = info.attribute_uint32("unix::mode");
+            match info.file_type() {
+                gio::FileType::Special => return RepoCommitFilterResult::Skip,
+                gio::FileType::Regular if mode & SETID != 0 => found.borrow_mut().push(path.to_owned()),
+                _ => {}
+            }
+            RepoCommitFilterResult::Allow
+        };
+        let flags = RepoCommitModifierFlags::GENERATE_SIZES;
+        let modifier = RepoCommitModifier::new(flags, Some(Box::new(filter)));
+        let folder = tree.to_str().context("the path of the tree is not UTF-8")?;
+        let mtree = MutableTree::new();
+        self.inner.write_dfd_to_mtree(AT_FDCWD, folder, &mtree, Some(&modifier), cancellable())?;
+        let root = self.inner.write_mtree(&mtree, cancellable())?;
+        let root = root.downcast::<RepoFile>().ok().context("libostree returned no tree")?;
+        let mut setid = setid.take();
+        setid.sort();
+        Ok((root, setid))
+    }
+
+    fn load(&self, commit: &CommitChecksum) -> Result<Variant> {
+        self.inner
+            .load_variant(ObjectType::Commit, commit.as_str())
+            .with_context(|| format!("loading commit {commit}"))
+    }
+
+    fn root(&self, commit: &CommitChecksum) -> Result<gio::File> {
+        let (root, _) = self
+            .inner
+            .read_commit(commit.as_str(), cancellable())
+            .with_context(|| format!("opening commit {commit}"))?;
+        Ok(root)
+    }
+
+    fn sync(&self) -> Result<()> {
+        let folder = File::open(&self.path)?;
+        rustix::fs::syncfs(&folder).with_context(|| format!("syncing {}", self.path.display()))
+    }
+}
+
+/// Aborted unless it was committed.
+struct Transaction<'a> {
+    repo: &'a ostree::Repo,
+    open: bool,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(repo: &'a ostree::Repo) -> Result<Self> {
+        repo.prepare_transaction(cancellable()).context("beginning a transaction")?;
+        Ok(Self { repo, open: true })
+    }
+
+    fn commit(mut self) -> Result<()> {
+        self.repo.commit_transaction(cancellable()).context("ending a transaction")?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // The error that led here is the one to report; the next transaction cleans up too.
+            let _ = self.repo.abort_transaction(cancellable());
+        }
+    }
+}
+
+fn metadata(description: &Description) -> Variant {
+    let dict = VariantDict::new(None);
+    dict.insert_value("version", &description.version.to_variant());
+    dict.insert_value("ostree.bootable", &true.to_variant());
+    dict.insert_value("ostree.linux", &description.kernel.to_variant());
+    dict.insert_value("edge-ota.board", &description.board.as_str().to_variant());
+    dict.insert_value("edge-ota.kernel-size", &description.kernel_size.to_variant());
+    dict.insert_value("edge-ota.initramfs-size", &description.initramfs_size.to_variant());
+    dict.end()
+}
+
+fn lookup<T: glib::variant::FromVariant>(dict: &VariantDict, key: &str) -> Result<T> {
+    let value = dict.lookup_value(key, None).with_context(|| format!("it has no {key}"))?;
+    value.get().with_context(|| format!("its {key} is of another type"))
+}
+
+fn list_folder(folder: &gio::File, at: &str, out: &mut BTreeMap<String, Entry>) -> Result<()> {
+    let attributes = "standard::name,standard::type,standard::size,unix::mode,unix::uid,unix::gid";
+    let no_follow = gio::FileQueryInfoFlags::NOFOLLOW_SYMLINKS;
+    let listing = folder.enumerate_children(attributes, no_follow, cancellable())?;
+    while let Some(info) = listing.next_file(cancellable())? {
+        let name = info.name();
+        let path = format!("{at}/{}", name.display());
+        let kind = match info.file_type() {
+            gio::FileType::Directory => Kind::Dir,
+            gio::FileType::SymbolicLink => Kind::Link,
+            _ => Kind::File,
+        };
+        if kind == Kind::Dir {
+            list_folder(&folder.child(&name), &path, out)?;
+        }
+        let entry = Entry {
+            kind,
+            mode: info.attribute_uint32("unix::mode") & !TYPE_MASK,
+            uid: info.attribute_uint32("unix::uid"),
+            gid: info.attribute_uint32("unix::gid"),
+            size: u64::try_from(info.size()).unwrap_or(0),
+        };
+        out.insert(path, entry);
+    }
+    Ok(())
+}
+
+/// The type that libostree's optional argument wants, without one.
+fn cancellable() -> Option<&'static gio::Cancellable> {
+    None
+}

@@ -1,0 +1,14 @@
+//! From an unpacked root file system to a folder that can be committed.
+//!
+//! The order: [`layout::scrub`], [`node::apply`], [`layout::apply`], [`kernel::check`],
+//! [`initramfs::build`].
+
+pub mod cpio;
+pub mod elf;
+pub mod initramfs;
+pub mod kernel;
+pub mod layout;
+pub mod modules;
+pub mod node;
+pub mod rooted;
+pub mod var;
