@@ -74,7 +74,11 @@ pub fn examine(repo: &Repo, commit: &CommitChecksum, allowed_setid: &[String]) -
     };
     let reasons = reasons(&Contents { entries, initramfs }, allowed_setid);
     if !reasons.is_empty() {
-        bail!("commit {} must not be released: {}", commit.short(), reasons.join("; "));
+        bail!(
+            "commit {} must not be released: {}",
+            commit.short(),
+            reasons.join("; ")
+        );
     }
     Ok(())
 }
@@ -129,9 +133,15 @@ fn missing_units(entries: &BTreeMap<String, Entry>) -> Vec<String> {
 
 fn boot_reasons(contents: &Contents) -> Vec<String> {
     let mut reasons = Vec::new();
-    let kernels = contents.entries.keys().filter(|path| is_boot_file(path, "vmlinuz")).count();
+    let kernels = contents
+        .entries
+        .keys()
+        .filter(|path| is_boot_file(path, "vmlinuz"))
+        .count();
     if kernels != 1 {
-        reasons.push(format!("{kernels} kernels in /usr/lib/modules instead of one"));
+        reasons.push(format!(
+            "{kernels} kernels in /usr/lib/modules instead of one"
+        ));
     }
     match &contents.initramfs {
         None => reasons.push("no initramfs".to_owned()),
@@ -160,8 +170,11 @@ fn mode_reasons(entries: &BTreeMap<String, Entry>) -> Vec<String> {
 }
 
 fn setid_reasons(entries: &BTreeMap<String, Entry>, allowed: &[String]) -> Vec<String> {
-    let known: BTreeSet<&str> =
-        KNOWN_SETID.iter().copied().chain(allowed.iter().map(String::as_str)).collect();
+    let known: BTreeSet<&str> = KNOWN_SETID
+        .iter()
+        .copied()
+        .chain(allowed.iter().map(String::as_str))
+        .collect();
     entries
         .iter()
         .filter(|(_, entry)| entry.kind == Kind::File && entry.mode & 0o6000 != 0)
@@ -171,12 +184,17 @@ fn setid_reasons(entries: &BTreeMap<String, Entry>, allowed: &[String]) -> Vec<S
 }
 
 fn boot_file<'a>(entries: &'a BTreeMap<String, Entry>, name: &str) -> Option<&'a str> {
-    entries.keys().map(String::as_str).find(|path| is_boot_file(path, name))
+    entries
+        .keys()
+        .map(String::as_str)
+        .find(|path| is_boot_file(path, name))
 }
 
 /// Whether this is `/usr/lib/modules/<release>/<name>`.
 fn is_boot_file(path: &str, name: &str) -> bool {
-    let rest = path.strip_prefix("/usr/lib/modules/").and_then(|rest| rest.split_once('/'));
+    let rest = path
+        .strip_prefix("/usr/lib/modules/")
+        .and_then(|rest| rest.split_once('/'));
     rest.is_some_and(|(_, file)| file == name)
 }
 
@@ -185,7 +203,13 @@ mod tests {
     use super::*;
 
     fn entry(kind: Kind, mode: u32) -> Entry {
-        Entry { kind, mode, uid: 0, gid: 0, size: 1 }
+        Entry {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 1,
+        }
     }
 
     fn good() -> Contents {
@@ -195,15 +219,30 @@ mod tests {
             put(path, Kind::File, 0o644);
         }
         for unit in ENABLED.iter().chain(&["var.mount"]) {
-            put(&format!("/usr/lib/systemd/system/{unit}"), Kind::File, 0o644);
-            put(&format!("/usr/etc/systemd/system/x.target.wants/{unit}"), Kind::Link, 0o777);
+            put(
+                &format!("/usr/lib/systemd/system/{unit}"),
+                Kind::File,
+                0o644,
+            );
+            put(
+                &format!("/usr/etc/systemd/system/x.target.wants/{unit}"),
+                Kind::Link,
+                0o777,
+            );
         }
         put("/usr/lib/edge-ota/root/1.root", Kind::File, 0o644);
         put("/usr/lib/modules/6.12/vmlinuz", Kind::File, 0o644);
         put("/usr/etc/shadow", Kind::File, 0o640);
         put("/usr/bin/su", Kind::File, 0o4755);
-        let initramfs = ["init", "lib/modules/x/ext4.ko", "usr/lib/ostree/ostree-prepare-root"];
-        Contents { entries, initramfs: Some(initramfs.map(str::to_owned).to_vec()) }
+        let initramfs = [
+            "init",
+            "lib/modules/x/ext4.ko",
+            "usr/lib/ostree/ostree-prepare-root",
+        ];
+        Contents {
+            entries,
+            initramfs: Some(initramfs.map(str::to_owned).to_vec()),
+        }
     }
 
     #[test]
@@ -213,7 +252,10 @@ mod tests {
 
     #[test]
     fn each_missing_path_is_a_reason() {
-        let required = good().entries.into_keys().filter(|p| !p.ends_with("/su") && !p.ends_with("shadow"));
+        let required = good()
+            .entries
+            .into_keys()
+            .filter(|p| !p.ends_with("/su") && !p.ends_with("shadow"));
         for path in required {
             let mut contents = good();
             contents.entries.remove(&path);
@@ -228,7 +270,10 @@ mod tests {
         contents.initramfs = None;
         assert_eq!(reasons(&contents, &[]), ["no initramfs"]);
         contents.initramfs = Some(vec!["init".into()]);
-        let expected = ["the initramfs lacks the ext4 driver", "the initramfs lacks ostree-prepare-root"];
+        let expected = [
+            "the initramfs lacks the ext4 driver",
+            "the initramfs lacks ostree-prepare-root",
+        ];
         assert_eq!(reasons(&contents, &[]), expected);
     }
 
@@ -237,14 +282,37 @@ mod tests {
         let check = |path: &str, kind, mode, expected: &str| {
             let mut contents = good();
             contents.entries.insert(path.to_owned(), entry(kind, mode));
-            assert_eq!(reasons(&contents, &["/usr/bin/own".to_owned()]).join("; "), expected);
+            assert_eq!(
+                reasons(&contents, &["/usr/bin/own".to_owned()]).join("; "),
+                expected
+            );
         };
-        check("/usr/etc/shadow", Kind::File, 0o644, "/usr/etc/shadow is open to everybody");
-        check("/usr/share/x", Kind::File, 0o666, "/usr/share/x is writable by everybody");
-        check("/usr/share/x", Kind::Dir, 0o1777, "/usr/share/x is writable by everybody");
+        check(
+            "/usr/etc/shadow",
+            Kind::File,
+            0o644,
+            "/usr/etc/shadow is open to everybody",
+        );
+        check(
+            "/usr/share/x",
+            Kind::File,
+            0o666,
+            "/usr/share/x is writable by everybody",
+        );
+        check(
+            "/usr/share/x",
+            Kind::Dir,
+            0o1777,
+            "/usr/share/x is writable by everybody",
+        );
         check("/usr/share/x", Kind::Link, 0o777, "");
         check("/tmp", Kind::Dir, 0o1777, "");
-        check("/usr/bin/odd", Kind::File, 0o2755, "/usr/bin/odd is setuid or setgid and not known");
+        check(
+            "/usr/bin/odd",
+            Kind::File,
+            0o2755,
+            "/usr/bin/odd is setuid or setgid and not known",
+        );
         check("/usr/bin/own", Kind::File, 0o4755, "");
         let second = "2 kernels in /usr/lib/modules instead of one";
         check("/usr/lib/modules/6.13/vmlinuz", Kind::File, 0o644, second);

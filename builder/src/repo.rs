@@ -78,7 +78,10 @@ impl Repo {
         }
         // Objects are synced together at the end of a commit.
         inner.set_disable_fsync(true);
-        Ok(Repo { inner, path: path.to_owned() })
+        Ok(Repo {
+            inner,
+            path: path.to_owned(),
+        })
     }
 
     /// Opens the repository, making it first when there is none.
@@ -114,11 +117,15 @@ impl Repo {
                 description.timestamp,
                 cancellable(),
             )?;
-            self.inner.transaction_set_ref(None, name.as_str(), Some(&checksum));
+            self.inner
+                .transaction_set_ref(None, name.as_str(), Some(&checksum));
             transaction.commit()?;
             self.sync()?;
             self.write_summary()?;
-            Ok(Committed { checksum: checksum.parse()?, setid })
+            Ok(Committed {
+                checksum: checksum.parse()?,
+                setid,
+            })
         };
         act().with_context(|| format!("committing {} to {}", tree.display(), self.path.display()))
     }
@@ -153,11 +160,17 @@ impl Repo {
     /// Replaces the signatures of a commit; its other detached metadata stays.
     pub fn attach_signatures(&self, commit: &CommitChecksum, all: &[Vec<u8>]) -> Result<()> {
         let act = || -> Result<()> {
-            let old = self.inner.read_commit_detached_metadata(commit.as_str(), cancellable())?;
+            let old = self
+                .inner
+                .read_commit_detached_metadata(commit.as_str(), cancellable())?;
             let detached = VariantDict::new(old.as_ref());
             detached.insert_value(SIGNATURES, &all.to_variant());
             let new = detached.end();
-            self.inner.write_commit_detached_metadata(commit.as_str(), Some(&new), cancellable())?;
+            self.inner.write_commit_detached_metadata(
+                commit.as_str(),
+                Some(&new),
+                cancellable(),
+            )?;
             self.sync()
         };
         act().with_context(|| format!("attaching signatures to commit {commit}"))
@@ -168,9 +181,12 @@ impl Repo {
             .inner
             .read_commit_detached_metadata(commit.as_str(), cancellable())
             .with_context(|| format!("reading the signatures of commit {commit}"))?;
-        let found = detached.and_then(|d| VariantDict::new(Some(&d)).lookup_value(SIGNATURES, None));
+        let found =
+            detached.and_then(|d| VariantDict::new(Some(&d)).lookup_value(SIGNATURES, None));
         match found {
-            Some(value) => value.get().with_context(|| format!("{SIGNATURES} of {commit} is no aay")),
+            Some(value) => value
+                .get()
+                .with_context(|| format!("{SIGNATURES} of {commit} is no aay")),
             None => Ok(Vec::new()),
         }
     }
@@ -186,13 +202,21 @@ impl Repo {
     /// The bytes of a file of a commit; links on the way are not followed.
     pub fn read(&self, commit: &CommitChecksum, path: &str) -> Result<Vec<u8>> {
         let act = || -> Result<Vec<u8>> {
-            let file = self.root(commit)?.resolve_relative_path(path.trim_start_matches('/'));
-            let file = file.downcast::<RepoFile>().ok().context("libostree returned no file")?;
+            let file = self
+                .root(commit)?
+                .resolve_relative_path(path.trim_start_matches('/'));
+            let file = file
+                .downcast::<RepoFile>()
+                .ok()
+                .context("libostree returned no file")?;
             file.ensure_resolved()?;
             // The stream that GFile itself offers is of a type that the bindings refuse.
             let (content, _, _) = self.inner.load_file(&file.checksum(), cancellable())?;
             let mut bytes = Vec::new();
-            content.context("it is no file")?.into_read().read_to_end(&mut bytes)?;
+            content
+                .context("it is no file")?
+                .into_read()
+                .read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         act().with_context(|| format!("reading {path} of commit {commit}"))
@@ -200,10 +224,16 @@ impl Repo {
 
     /// Makes the list of refs anew, for clients that read `summary`.
     pub fn write_summary(&self) -> Result<()> {
-        self.inner.regenerate_summary(None, cancellable()).context("writing the summary")
+        self.inner
+            .regenerate_summary(None, cancellable())
+            .context("writing the summary")
     }
 
-    fn write_tree(&self, tree: &Path, progress: impl Fn(u64) + 'static) -> Result<(RepoFile, Vec<String>)> {
+    fn write_tree(
+        &self,
+        tree: &Path,
+        progress: impl Fn(u64) + 'static,
+    ) -> Result<(RepoFile, Vec<String>)> {
         let setid = Rc::new(RefCell::new(Vec::new()));
         let seen = Cell::new(0);
         let found = Rc::clone(&setid);
@@ -213,7 +243,9 @@ impl Repo {
             let mode = info.attribute_uint32("unix::mode");
             match info.file_type() {
                 gio::FileType::Special => return RepoCommitFilterResult::Skip,
-                gio::FileType::Regular if mode & SETID != 0 => found.borrow_mut().push(path.to_owned()),
+                gio::FileType::Regular if mode & SETID != 0 => {
+                    found.borrow_mut().push(path.to_owned())
+                }
                 _ => {}
             }
             RepoCommitFilterResult::Allow
@@ -222,9 +254,13 @@ impl Repo {
         let modifier = RepoCommitModifier::new(flags, Some(Box::new(filter)));
         let folder = tree.to_str().context("the path of the tree is not UTF-8")?;
         let mtree = MutableTree::new();
-        self.inner.write_dfd_to_mtree(AT_FDCWD, folder, &mtree, Some(&modifier), cancellable())?;
+        self.inner
+            .write_dfd_to_mtree(AT_FDCWD, folder, &mtree, Some(&modifier), cancellable())?;
         let root = self.inner.write_mtree(&mtree, cancellable())?;
-        let root = root.downcast::<RepoFile>().ok().context("libostree returned no tree")?;
+        let root = root
+            .downcast::<RepoFile>()
+            .ok()
+            .context("libostree returned no tree")?;
         let mut setid = setid.take();
         setid.sort();
         Ok((root, setid))
@@ -258,12 +294,15 @@ struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     fn begin(repo: &'a ostree::Repo) -> Result<Self> {
-        repo.prepare_transaction(cancellable()).context("beginning a transaction")?;
+        repo.prepare_transaction(cancellable())
+            .context("beginning a transaction")?;
         Ok(Self { repo, open: true })
     }
 
     fn commit(mut self) -> Result<()> {
-        self.repo.commit_transaction(cancellable()).context("ending a transaction")?;
+        self.repo
+            .commit_transaction(cancellable())
+            .context("ending a transaction")?;
         self.open = false;
         Ok(())
     }
@@ -284,14 +323,24 @@ fn metadata(description: &Description) -> Variant {
     dict.insert_value("ostree.bootable", &true.to_variant());
     dict.insert_value("ostree.linux", &description.kernel.to_variant());
     dict.insert_value("edge-ota.board", &description.board.as_str().to_variant());
-    dict.insert_value("edge-ota.kernel-size", &description.kernel_size.to_variant());
-    dict.insert_value("edge-ota.initramfs-size", &description.initramfs_size.to_variant());
+    dict.insert_value(
+        "edge-ota.kernel-size",
+        &description.kernel_size.to_variant(),
+    );
+    dict.insert_value(
+        "edge-ota.initramfs-size",
+        &description.initramfs_size.to_variant(),
+    );
     dict.end()
 }
 
 fn lookup<T: glib::variant::FromVariant>(dict: &VariantDict, key: &str) -> Result<T> {
-    let value = dict.lookup_value(key, None).with_context(|| format!("it has no {key}"))?;
-    value.get().with_context(|| format!("its {key} is of another type"))
+    let value = dict
+        .lookup_value(key, None)
+        .with_context(|| format!("it has no {key}"))?;
+    value
+        .get()
+        .with_context(|| format!("its {key} is of another type"))
 }
 
 fn list_folder(folder: &gio::File, at: &str, out: &mut BTreeMap<String, Entry>) -> Result<()> {

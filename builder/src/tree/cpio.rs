@@ -85,14 +85,20 @@ fn read_archive<'a>(archive: &'a [u8], names: &mut Vec<String>) -> Result<&'a [u
         }
         let (size, name_size) = (field(header, 6)?, field(header, 11)?);
         let name_at = at + HEADER;
-        let name = archive.get(name_at..name_at + name_size.saturating_sub(1)).with_context(cut)?;
+        let name = archive
+            .get(name_at..name_at + name_size.saturating_sub(1))
+            .with_context(cut)?;
         let data_at = (name_at + name_size).next_multiple_of(4);
         at = (data_at + size).next_multiple_of(4);
         if name == TRAILER.as_bytes() {
             return Ok(archive.get(at..).unwrap_or_default());
         }
         let name = std::str::from_utf8(name).context("a cpio name is not UTF-8")?;
-        names.push(name.trim_start_matches("./").trim_start_matches('/').to_owned());
+        names.push(
+            name.trim_start_matches("./")
+                .trim_start_matches('/')
+                .to_owned(),
+        );
     }
 }
 
@@ -108,7 +114,10 @@ fn field(header: &[u8], n: usize) -> Result<usize> {
 fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let decoder = zstd::stream::read::Decoder::new(bytes)?;
-    decoder.take(MAX_UNPACKED).read_to_end(&mut out).context("unpacking the initramfs")?;
+    decoder
+        .take(MAX_UNPACKED)
+        .read_to_end(&mut out)
+        .context("unpacking the initramfs")?;
     Ok(out)
 }
 
@@ -152,7 +161,13 @@ mod tests {
 
     fn sample() -> Entries {
         Entries::from([
-            ("init".into(), Entry::File { mode: 0o755, data: b"#!/bin/sh\n".to_vec() }),
+            (
+                "init".into(),
+                Entry::File {
+                    mode: 0o755,
+                    data: b"#!/bin/sh\n".to_vec(),
+                },
+            ),
             ("usr/bin/sh".into(), Entry::Link("dash".into())),
             ("dev/console".into(), Entry::Char { major: 5, minor: 1 }),
             ("proc".into(), Entry::Dir),
@@ -161,14 +176,25 @@ mod tests {
 
     #[test]
     fn names_come_back_plain_packed_and_joined() {
-        let want = ["dev", "dev/console", "init", "proc", "usr", "usr/bin", "usr/bin/sh"];
+        let want = [
+            "dev",
+            "dev/console",
+            "init",
+            "proc",
+            "usr",
+            "usr/bin",
+            "usr/bin/sh",
+        ];
         let plain = write(&sample());
         assert_eq!(plain, write(&sample()));
         let packed = zstd::encode_all(plain.as_slice(), 3).unwrap();
         assert_eq!(names(&plain).unwrap(), want);
         assert_eq!(names(&packed).unwrap(), want);
         let early = write(&Entries::from([("kernel".into(), Entry::Dir)]));
-        assert_eq!(names(&[early, packed].concat()).unwrap().len(), want.len() + 1);
+        assert_eq!(
+            names(&[early, packed].concat()).unwrap().len(),
+            want.len() + 1
+        );
     }
 
     #[test]
@@ -186,7 +212,13 @@ mod tests {
         if Cmd::new("cpio").arg("--version").status().is_err() {
             return;
         }
-        let listing = Cmd::new("cpio").arg("-t").output_with_input(write(&sample())).unwrap();
-        assert_eq!(listing, b"dev\ndev/console\ninit\nproc\nusr\nusr/bin\nusr/bin/sh\n");
+        let listing = Cmd::new("cpio")
+            .arg("-t")
+            .output_with_input(write(&sample()))
+            .unwrap();
+        assert_eq!(
+            listing,
+            b"dev\ndev/console\ninit\nproc\nusr\nusr/bin\nusr/bin/sh\n"
+        );
     }
 }

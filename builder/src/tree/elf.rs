@@ -28,7 +28,11 @@ pub fn needs(bytes: &[u8]) -> Result<Option<Needs>> {
         machine: elf.header.e_machine,
         is_64: elf.is_64,
         interpreter: elf.interpreter.map(str::to_owned),
-        libraries: elf.libraries.iter().map(|name| (*name).to_owned()).collect(),
+        libraries: elf
+            .libraries
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect(),
     }))
 }
 
@@ -51,7 +55,10 @@ pub fn closure(root: &Path, programs: &[&str]) -> Result<BTreeSet<PathBuf>> {
         for library in &needs.libraries {
             let found = find_library(root, &folders, library, &needs)?;
             let Some(found) = found else {
-                bail!("{} needs {library}, which the tree does not have", path.display());
+                bail!(
+                    "{} needs {library}, which the tree does not have",
+                    path.display()
+                );
             };
             todo.push(found);
         }
@@ -78,7 +85,9 @@ fn find_library(
 ) -> Result<Option<PathBuf>> {
     for folder in folders {
         let path = folder.join(name);
-        let Some(resolved) = rooted::resolve(root, &path)? else { continue };
+        let Some(resolved) = rooted::resolve(root, &path)? else {
+            continue;
+        };
         let bytes = fs::read(root.join(resolved.path))
             .with_context(|| format!("reading {}", path.display()))?;
         let parsed = needs(&bytes).with_context(|| format!("parsing {}", path.display()))?;
@@ -97,7 +106,10 @@ mod tests {
     fn the_test_program_itself_needs_libc() {
         let own = fs::read(std::env::current_exe().unwrap()).unwrap();
         let needs = needs(&own).unwrap().unwrap();
-        assert!(needs.libraries.iter().any(|l| l == "libc.so.6"), "{needs:?}");
+        assert!(
+            needs.libraries.iter().any(|l| l == "libc.so.6"),
+            "{needs:?}"
+        );
         assert!(needs.interpreter.unwrap().contains("ld-linux"));
     }
 
@@ -114,6 +126,9 @@ mod tests {
         fs::create_dir_all(&bin).unwrap();
         fs::copy(std::env::current_exe().unwrap(), bin.join("x")).unwrap();
         let error = closure(dir.path(), &["usr/bin/x"]).unwrap_err().to_string();
-        assert!(error.contains("which the tree does not have") || error.contains("no /lib"), "{error}");
+        assert!(
+            error.contains("which the tree does not have") || error.contains("no /lib"),
+            "{error}"
+        );
     }
 }

@@ -63,7 +63,7 @@ identify() {
             PARTUUID) uuid=$value ;;
         esac
     done <"$1"
-    # Kernels before 6.10 do not say it.
+    # Not every kernel says it: trixie's 6.12 does not.
     if [ "$type" = partition ] && [ -z "$uuid" ]; then
         uuid=$(blkid -p -s PART_ENTRY_UUID -o value "/dev/$name")
     fi

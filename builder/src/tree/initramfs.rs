@@ -32,10 +32,29 @@ const ALWAYS: &[&str] = &["ext4"];
 
 /// Storage of ordinary PCs, servers and virtual machines, and the watchdogs that QEMU has.
 pub const PC_DRIVERS: &[&str] = &[
-    "ahci", "ata_piix", "hv_storvsc", "i2c_i801", "i6300esb", "iTCO_wdt", "lpc_ich",
-    "megaraid_sas", "mmc_block", "mpt3sas", "nvme", "sd_mod", "sdhci_acpi", "sdhci_pci",
-    "uas", "usb_storage", "virtio_blk", "virtio_pci", "virtio_scsi", "vmd", "vmw_pvscsi",
-    "xen_blkfront", "xhci_pci",
+    "ahci",
+    "ata_piix",
+    "hv_storvsc",
+    "i2c_i801",
+    "i6300esb",
+    "iTCO_wdt",
+    "lpc_ich",
+    "megaraid_sas",
+    "mmc_block",
+    "mpt3sas",
+    "nvme",
+    "sd_mod",
+    "sdhci_acpi",
+    "sdhci_pci",
+    "uas",
+    "usb_storage",
+    "virtio_blk",
+    "virtio_pci",
+    "virtio_scsi",
+    "vmd",
+    "vmw_pvscsi",
+    "xen_blkfront",
+    "xhci_pci",
 ];
 
 /// What a board wants in its initramfs.
@@ -68,29 +87,48 @@ pub fn missing(paths: &[&str]) -> Vec<&'static str> {
     let has = |test: &dyn Fn(&str) -> bool| paths.iter().any(|path| test(path));
     let ext4 = has(&|path| path.contains("/ext4.ko")) || has(&|path| path == BUILT_IN_EXT4);
     let prepare = has(&|path| path.ends_with("ostree/ostree-prepare-root"));
-    [("/init", has(&|path| path == "init")), ("the ext4 driver", ext4), ("ostree-prepare-root", prepare)]
-        .into_iter()
-        .filter_map(|(what, there)| (!there).then_some(what))
-        .collect()
+    [
+        ("/init", has(&|path| path == "init")),
+        ("the ext4 driver", ext4),
+        ("ostree-prepare-root", prepare),
+    ]
+    .into_iter()
+    .filter_map(|(what, there)| (!there).then_some(what))
+    .collect()
 }
 
 /// Left by us in the initramfs of a kernel that needs no module for its root file system.
 const BUILT_IN_EXT4: &str = "etc/ext4-is-built-in";
 
 fn skeleton(drivers: &Drivers) -> Entries {
-    let load: Vec<&str> =
-        ALWAYS.iter().copied().chain(drivers.load.iter().map(String::as_str)).collect();
+    let load: Vec<&str> = ALWAYS
+        .iter()
+        .copied()
+        .chain(drivers.load.iter().map(String::as_str))
+        .collect();
     let mut entries = Entries::new();
     for dir in ["dev", "proc", "run", "sys", "sysroot", "tmp"] {
         entries.insert(dir.into(), Entry::Dir);
     }
     entries.insert("dev/console".into(), Entry::Char { major: 5, minor: 1 });
-    entries.insert("dev/kmsg".into(), Entry::Char { major: 1, minor: 11 });
+    entries.insert(
+        "dev/kmsg".into(),
+        Entry::Char {
+            major: 1,
+            minor: 11,
+        },
+    );
     entries.insert("dev/null".into(), Entry::Char { major: 1, minor: 3 });
     entries.insert("init".into(), file(0o755, INIT));
-    entries.insert("etc/edge-modules".into(), file(0o644, format!("{}\n", load.join("\n"))));
+    entries.insert(
+        "etc/edge-modules".into(),
+        file(0o644, format!("{}\n", load.join("\n"))),
+    );
     // Some programs ask who they are and where the file systems are.
-    entries.insert("etc/passwd".into(), file(0o644, "root:x:0:0:root:/:/bin/sh\n"));
+    entries.insert(
+        "etc/passwd".into(),
+        file(0o644, "root:x:0:0:root:/:/bin/sh\n"),
+    );
     entries.insert("etc/mtab".into(), Entry::Link("../proc/self/mounts".into()));
     entries
 }
@@ -108,9 +146,18 @@ fn add_programs(entries: &mut Entries, root: &Path) -> Result<()> {
     add(entries, root, Path::new("usr/lib/ostree/prepare-root.conf"))
 }
 
-fn add_modules(entries: &mut Entries, root: &Path, kernel: &Kernel, drivers: &Drivers) -> Result<()> {
+fn add_modules(
+    entries: &mut Entries,
+    root: &Path,
+    kernel: &Kernel,
+    drivers: &Drivers,
+) -> Result<()> {
     let index = Index::read(root, kernel)?;
-    let wanted = drivers.include.iter().chain(&drivers.load).map(String::as_str);
+    let wanted = drivers
+        .include
+        .iter()
+        .chain(&drivers.load)
+        .map(String::as_str);
     let wanted: Vec<&str> = wanted.chain(ALWAYS.iter().copied()).collect();
     let files = index.closure(&wanted)?;
     if !files.iter().any(|file| file.contains("/ext4.ko")) {
@@ -119,7 +166,11 @@ fn add_modules(entries: &mut Entries, root: &Path, kernel: &Kernel, drivers: &Dr
     let stage = tempfile::tempdir().context("making a temporary folder")?;
     modules::stage(root, kernel, &files, stage.path())?;
     let from = stage.path().join("lib/modules").join(&kernel.release);
-    add_folder(entries, &from, &format!("usr/lib/modules/{}", kernel.release))
+    add_folder(
+        entries,
+        &from,
+        &format!("usr/lib/modules/{}", kernel.release),
+    )
 }
 
 fn add_folder(entries: &mut Entries, from: &Path, to: &str) -> Result<()> {
@@ -152,11 +203,16 @@ fn add(entries: &mut Entries, root: &Path, path: &Path) -> Result<()> {
 }
 
 fn file(mode: u32, data: impl Into<Vec<u8>>) -> Entry {
-    Entry::File { mode, data: data.into() }
+    Entry::File {
+        mode,
+        data: data.into(),
+    }
 }
 
 fn text(path: &Path) -> Result<String> {
-    let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8", path.display()))?;
     Ok(text.to_owned())
 }
 
@@ -167,8 +223,15 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        assert_eq!(missing(&[]), ["/init", "the ext4 driver", "ostree-prepare-root"]);
-        let whole = ["init", "usr/lib/modules/6/kernel/fs/ext4/ext4.ko", "usr/lib/ostree/ostree-prepare-root"];
+        assert_eq!(
+            missing(&[]),
+            ["/init", "the ext4 driver", "ostree-prepare-root"]
+        );
+        let whole = [
+            "init",
+            "usr/lib/modules/6/kernel/fs/ext4/ext4.ko",
+            "usr/lib/ostree/ostree-prepare-root",
+        ];
         assert!(missing(&whole).is_empty());
     }
 

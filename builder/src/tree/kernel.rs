@@ -57,11 +57,16 @@ pub fn find(root: &Path) -> Result<Kernel> {
     let mut releases = rooted::names(&modules)?;
     releases.retain(|name| modules.join(name).join("modules.builtin").exists());
     match releases.as_slice() {
-        [release] => {
-            Ok(Kernel { release: release.clone(), dir: Path::new("usr/lib/modules").join(release) })
-        }
+        [release] => Ok(Kernel {
+            release: release.clone(),
+            dir: Path::new("usr/lib/modules").join(release),
+        }),
         [] => bail!("the tree has no kernel (nothing in /usr/lib/modules): add a kernel package"),
-        many => bail!("the tree has {} kernels ({}); keep one", many.len(), many.join(", ")),
+        many => bail!(
+            "the tree has {} kernels ({}); keep one",
+            many.len(),
+            many.join(", ")
+        ),
     }
 }
 
@@ -89,21 +94,35 @@ pub fn judge(release: &str, config: &str, minimum: &str, required: &[&str]) -> R
 
 /// The options of `required` that `config` does not satisfy, in the order asked for.
 pub fn missing<'a>(config: &str, required: &[&'a str]) -> Vec<&'a str> {
-    let set: BTreeMap<&str, &str> =
-        config.lines().filter_map(|line| line.trim().split_once('=')).collect();
+    let set: BTreeMap<&str, &str> = config
+        .lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .collect();
     let satisfied = |wanted: &str| match wanted.split_once('=') {
         Some((name, value)) => set.get(name) == Some(&value),
         None => matches!(set.get(wanted), Some(&"y" | &"m")),
     };
-    required.iter().copied().filter(|wanted| !satisfied(wanted)).collect()
+    required
+        .iter()
+        .copied()
+        .filter(|wanted| !satisfied(wanted))
+        .collect()
 }
 
 /// The leading numbers of a release: `6.12.57+deb13` is 6, 12, 57.
 fn version(release: &str) -> Result<[u32; 3]> {
-    let numbers = release.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or("");
+    let numbers = release
+        .split(|c: char| !c.is_ascii_digit() && c != '.')
+        .next()
+        .unwrap_or("");
     let mut version = [0; 3];
-    for (place, digits) in version.iter_mut().zip(numbers.split('.').filter(|d| !d.is_empty())) {
-        *place = digits.parse().with_context(|| format!("'{release}' is no kernel release"))?;
+    for (place, digits) in version
+        .iter_mut()
+        .zip(numbers.split('.').filter(|d| !d.is_empty()))
+    {
+        *place = digits
+            .parse()
+            .with_context(|| format!("'{release}' is no kernel release"))?;
     }
     if version == [0; 3] {
         bail!("'{release}' is no kernel release");
@@ -137,7 +156,11 @@ mod tests {
     #[test]
     fn versions() {
         let check = |release: &str, minimum: &str, fine: bool| {
-            assert_eq!(judge(release, "", minimum, &[]).is_ok(), fine, "{release} {minimum}");
+            assert_eq!(
+                judge(release, "", minimum, &[]).is_ok(),
+                fine,
+                "{release} {minimum}"
+            );
         };
         check("6.12.57+deb13-amd64", "4.19", true);
         check("4.19", "4.19", true);
@@ -149,17 +172,35 @@ mod tests {
 
     #[test]
     fn all_missing_options_are_named_in_one_line() {
-        let error = judge("6.1", CONFIG, "4.19", &["CONFIG_A", "CONFIG_CPUSETS", "CONFIG_B=y"]);
-        assert_eq!(error.unwrap_err().to_string(), "kernel 6.1 lacks CONFIG_A CONFIG_B=y");
+        let error = judge(
+            "6.1",
+            CONFIG,
+            "4.19",
+            &["CONFIG_A", "CONFIG_CPUSETS", "CONFIG_B=y"],
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "kernel 6.1 lacks CONFIG_A CONFIG_B=y"
+        );
     }
 
     #[test]
     fn exactly_one_kernel() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(find(dir.path()).unwrap_err().to_string().contains("no kernel"));
+        assert!(
+            find(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no kernel")
+        );
         rooted::put(&dir.path().join("usr/lib/modules/6.1/modules.builtin"), "").unwrap();
         assert_eq!(find(dir.path()).unwrap().release, "6.1");
         rooted::put(&dir.path().join("usr/lib/modules/6.2/modules.builtin"), "").unwrap();
-        assert!(find(dir.path()).unwrap_err().to_string().contains("6.1, 6.2"));
+        assert!(
+            find(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("6.1, 6.2")
+        );
     }
 }

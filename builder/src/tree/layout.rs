@@ -35,6 +35,10 @@ const UNWANTED_UNITS: &[&str] = &[
     "systemd-hwdb-update.service",
 ];
 
+/// Its automatic mounts (the ESP on /boot, which OSTree has mounted already) fail and cost a file
+/// system check at each boot.
+const UNWANTED_GENERATOR: &str = "usr/lib/systemd/system-generators/systemd-gpt-auto-generator";
+
 const PREPARE_ROOT: &str = "[sysroot]\nreadonly=true\n";
 
 /// Condition* in a drop-in, once emptied, empties all of them.
@@ -48,7 +52,11 @@ ConditionPathIsReadWrite=/etc/ssh
 /// Removes what the installation left of the machine that it ran on, and what a machine must make
 /// for itself. Done before anything of ours is written.
 pub fn scrub(root: &Path) -> Result<()> {
-    for path in ["etc/hostname", "etc/.resolv.conf.systemd-resolved.bak", "etc/fstab"] {
+    for path in [
+        "etc/hostname",
+        "etc/.resolv.conf.systemd-resolved.bak",
+        "etc/fstab",
+    ] {
         rooted::remove(&root.join(path))?;
     }
     for name in rooted::names(&root.join("etc/ssh"))? {
@@ -64,13 +72,16 @@ pub fn scrub(root: &Path) -> Result<()> {
     for units in ["etc/systemd/system", "usr/lib/systemd/system"] {
         disable_unwanted(&root.join(units))?;
     }
-    Ok(())
+    rooted::remove(&root.join(UNWANTED_GENERATOR))
 }
 
 /// Turns the root file system into an OSTree tree.
 pub fn apply(root: &Path) -> Result<LaidOut> {
     if !root.join("etc").is_dir() || root.join("usr/etc").exists() {
-        bail!("{} is not the root of an installed system: no /etc, or /usr/etc", root.display());
+        bail!(
+            "{} is not the root of an installed system: no /etc, or /usr/etc",
+            root.display()
+        );
     }
     let kernel = place_kernel(root)?;
     let shipped = files_of_packages(root)?;
@@ -101,7 +112,11 @@ fn disable_unwanted(units: &Path) -> Result<()> {
 fn place_kernel(root: &Path) -> Result<Kernel> {
     let kernel = kernel::find(root)?;
     let dir = root.join(&kernel.dir);
-    for (name, to) in [("vmlinuz", "vmlinuz"), ("vmlinux", "vmlinuz"), ("config", "config")] {
+    for (name, to) in [
+        ("vmlinuz", "vmlinuz"),
+        ("vmlinux", "vmlinuz"),
+        ("config", "config"),
+    ] {
         let from = root.join("boot").join(format!("{name}-{}", kernel.release));
         if from.exists() && !dir.join(to).exists() {
             rooted::rename(&from, &dir.join(to))?;
@@ -124,15 +139,25 @@ fn place_kernel(root: &Path) -> Result<Kernel> {
 fn files_of_packages(root: &Path) -> Result<BTreeSet<String>> {
     let info = root.join("var/lib/dpkg/info");
     let mut files = BTreeSet::new();
-    for name in rooted::names(&info)?.iter().filter(|name| name.ends_with(".list")) {
+    for name in rooted::names(&info)?
+        .iter()
+        .filter(|name| name.ends_with(".list"))
+    {
         let text = rooted::read_text(&info.join(name))?;
-        files.extend(text.lines().filter(|l| l.starts_with("/var/")).map(str::to_owned));
+        files.extend(
+            text.lines()
+                .filter(|l| l.starts_with("/var/"))
+                .map(str::to_owned),
+        );
     }
     Ok(files)
 }
 
 fn place_packages(root: &Path) -> Result<()> {
-    let (from, to) = (root.join("var/lib/dpkg"), root.join("usr/lib/sysimage/dpkg"));
+    let (from, to) = (
+        root.join("var/lib/dpkg"),
+        root.join("usr/lib/sysimage/dpkg"),
+    );
     if !from.join("status").exists() {
         return Ok(());
     }
@@ -166,7 +191,13 @@ fn tidy_etc(root: &Path) -> Result<()> {
 }
 
 fn drop_backups(dir: &Path) -> Result<()> {
-    const ENDINGS: [&str; 5] = [".dpkg-old", ".dpkg-dist", ".dpkg-new", ".rpmnew", ".rpmsave"];
+    const ENDINGS: [&str; 5] = [
+        ".dpkg-old",
+        ".dpkg-dist",
+        ".dpkg-new",
+        ".rpmnew",
+        ".rpmsave",
+    ];
     for name in rooted::names(dir)? {
         let path = dir.join(&name);
         if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
@@ -223,9 +254,15 @@ fn write_own_files(root: &Path) -> Result<()> {
     rooted::put(&root.join("usr/lib/ostree/prepare-root.conf"), PREPARE_ROOT)?;
     let units = root.join("usr/lib/systemd/system");
     rooted::put(&units.join("var.mount"), var_mount())?;
-    rooted::link(&units.join("local-fs.target.requires/var.mount"), "../var.mount")?;
+    rooted::link(
+        &units.join("local-fs.target.requires/var.mount"),
+        "../var.mount",
+    )?;
     if units.join("sshd-keygen.service").exists() {
-        rooted::put(&units.join("sshd-keygen.service.d/10-edge.conf"), SSH_KEYGEN)?;
+        rooted::put(
+            &units.join("sshd-keygen.service.d/10-edge.conf"),
+            SSH_KEYGEN,
+        )?;
     }
     Ok(())
 }
@@ -259,6 +296,11 @@ mod tests {
     #[test]
     fn a_tree_without_etc_or_laid_out_twice_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(apply(dir.path()).unwrap_err().to_string().contains("no /etc"));
+        assert!(
+            apply(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no /etc")
+        );
     }
 }

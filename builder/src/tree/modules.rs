@@ -46,17 +46,28 @@ impl Index {
         let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for line in alias.lines() {
             if let ["alias", name, module] = line.split(' ').collect::<Vec<_>>()[..] {
-                aliases.entry(name.to_owned()).or_default().push(module.to_owned());
+                aliases
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(module.to_owned());
             }
         }
         let builtin = builtin.lines().map(module_name).collect();
-        Index { files: files.collect(), builtin, before, aliases }
+        Index {
+            files: files.collect(),
+            builtin,
+            before,
+            aliases,
+        }
     }
 
     /// The files of `drivers` and of all that they need; what is built in needs none.
     pub fn closure(&self, drivers: &[&str]) -> Result<BTreeSet<String>> {
-        let unknown: Vec<&str> =
-            drivers.iter().copied().filter(|name| !self.knows(name)).collect();
+        let unknown: Vec<&str> = drivers
+            .iter()
+            .copied()
+            .filter(|name| !self.knows(name))
+            .collect();
         if !unknown.is_empty() {
             bail!("the kernel has no module {}", unknown.join(" "));
         }
@@ -87,7 +98,10 @@ impl Index {
 /// Fills `stage` with the given modules, uncompressed, and an index of them. (An initramfs is
 /// compressed as a whole; a module compressed within it would cost more.)
 pub fn stage(root: &Path, kernel: &Kernel, files: &BTreeSet<String>, stage: &Path) -> Result<()> {
-    let (from, to) = (root.join(&kernel.dir), stage.join("lib/modules").join(&kernel.release));
+    let (from, to) = (
+        root.join(&kernel.dir),
+        stage.join("lib/modules").join(&kernel.release),
+    );
     let mut packed: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for file in files {
         copy(&from.join(file), &to.join(file))?;
@@ -102,12 +116,20 @@ pub fn stage(root: &Path, kernel: &Kernel, files: &BTreeSet<String>, stage: &Pat
             rooted::remove(path)?;
         }
     }
-    for index in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
+    for index in [
+        "modules.builtin",
+        "modules.builtin.modinfo",
+        "modules.order",
+    ] {
         if from.join(index).exists() {
             copy(&from.join(index), &to.join(index))?;
         }
     }
-    Cmd::new("depmod").arg("-b").arg(stage).arg(&kernel.release).run()
+    Cmd::new("depmod")
+        .arg("-b")
+        .arg(stage)
+        .arg(&kernel.release)
+        .run()
 }
 
 /// `kernel/fs/ext4/ext4.ko.xz` and `ext4` are both `ext4`; `-` and `_` are one.
@@ -115,7 +137,11 @@ fn module_name(file: &str) -> String {
     let base = file.rsplit('/').next().unwrap_or(file);
     let stem = base.split_once(".ko").map_or(base, |(stem, _)| stem);
     // An alias such as crypto-crc32c keeps its dash: it is not a module's name.
-    if stem.starts_with("crypto-") { stem.to_owned() } else { stem.replace('-', "_") }
+    if stem.starts_with("crypto-") {
+        stem.to_owned()
+    } else {
+        stem.replace('-', "_")
+    }
 }
 
 /// `softdep ext4 pre: crypto-crc32c post: x` gives `ext4` and `crypto-crc32c`.
@@ -125,7 +151,10 @@ fn pre_dependencies(line: &str) -> Option<(String, Vec<String>)> {
         return None;
     }
     let module = module_name(words.next()?);
-    let needed = words.skip_while(|w| *w != "pre:").skip(1).take_while(|w| *w != "post:");
+    let needed = words
+        .skip_while(|w| *w != "pre:")
+        .skip(1)
+        .take_while(|w| *w != "post:");
     Some((module, needed.map(module_name).collect()))
 }
 
@@ -141,7 +170,9 @@ fn unpacker(file: &str) -> Result<Option<&'static str>> {
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     to.parent().map_or(Ok(()), rooted::make_dir)?;
-    fs::copy(from, to).with_context(|| format!("copying {}", from.display())).map(drop)
+    fs::copy(from, to)
+        .with_context(|| format!("copying {}", from.display()))
+        .map(drop)
 }
 
 #[cfg(test)]

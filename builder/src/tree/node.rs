@@ -76,17 +76,31 @@ pub fn apply(root: &Path, node: &Node) -> Result<()> {
 
 fn write_settings(root: &Path, node: &Node) -> Result<()> {
     if !node.sysctls.is_empty() {
-        let lines: String = node.sysctls.iter().map(|(k, v)| format!("{k} = {v}\n")).collect();
+        let lines: String = node
+            .sysctls
+            .iter()
+            .map(|(k, v)| format!("{k} = {v}\n"))
+            .collect();
         rooted::put(&root.join("usr/lib/sysctl.d/60-edge.conf"), lines)?;
     }
     if !node.modules.is_empty() {
-        let lines: String = node.modules.iter().map(|name| format!("{name}\n")).collect();
+        let lines: String = node
+            .modules
+            .iter()
+            .map(|name| format!("{name}\n"))
+            .collect();
         rooted::put(&root.join("usr/lib/modules-load.d/edge.conf"), lines)?;
     }
     rooted::put(&root.join("usr/lib/edge-ota/board.json"), &node.board_json)?;
     for source in &node.roots {
-        let name = source.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !name.strip_suffix(".root").is_some_and(|n| n.parse::<u32>().is_ok()) {
+        let name = source
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if !name
+            .strip_suffix(".root")
+            .is_some_and(|n| n.parse::<u32>().is_ok())
+        {
             bail!("a trusted root is named <n>.root, not {}", source.display());
         }
         let bytes = fs::read(source).with_context(|| format!("reading {}", source.display()))?;
@@ -102,7 +116,14 @@ fn add_file(root: &Path, file: &AddFile) -> Result<()> {
     let to = inside(root, &file.to)?;
     rooted::put(&to, bytes)?;
     // Only whether it can be run is taken over: a checkout has the mode of whoever made it.
-    rooted::set_mode(&to, if meta.permissions().mode() & 0o111 != 0 { 0o755 } else { 0o644 })
+    rooted::set_mode(
+        &to,
+        if meta.permissions().mode() & 0o111 != 0 {
+            0o755
+        } else {
+            0o644
+        },
+    )
 }
 
 /// The place of an absolute path of the tree, its last part not followed.
@@ -130,10 +151,21 @@ fn check_groups(root: &Path, wanted: &[String]) -> Result<()> {
         return Ok(());
     }
     let groups = rooted::read_text(&root.join("etc/group"))?;
-    let has = |name: &str| groups.lines().any(|line| line.split(':').next() == Some(name));
-    let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|name| !has(name)).collect();
+    let has = |name: &str| {
+        groups
+            .lines()
+            .any(|line| line.split(':').next() == Some(name))
+    };
+    let missing: Vec<&str> = wanted
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !has(name))
+        .collect();
     if !missing.is_empty() {
-        bail!("etc-group-members: /etc/group has no {}", missing.join(", "));
+        bail!(
+            "etc-group-members: /etc/group has no {}",
+            missing.join(", ")
+        );
     }
     Ok(())
 }
@@ -157,16 +189,26 @@ pub fn os_release(text: &str, change: &OsRelease) -> String {
 
 fn enable_units(root: &Path, node: &Node) -> Result<()> {
     if !node.units.is_empty() {
-        systemctl(root).arg("enable").args(&node.units).run().context("units")?;
+        systemctl(root)
+            .arg("enable")
+            .args(&node.units)
+            .run()
+            .context("units")?;
     }
     match &node.default_target {
-        Some(target) => systemctl(root).args(["set-default", target]).run().context("default-target"),
+        Some(target) => systemctl(root)
+            .args(["set-default", target])
+            .run()
+            .context("default-target"),
         None => Ok(()),
     }
 }
 
 fn systemctl(root: &Path) -> Cmd {
-    Cmd::new("systemctl").arg("--root").arg(root).arg("--no-reload")
+    Cmd::new("systemctl")
+        .arg("--root")
+        .arg(root)
+        .arg("--no-reload")
 }
 
 /// Mounts what a script expects, in a name space that ends with it, then runs it in the tree.
@@ -188,7 +230,16 @@ fn run_script(root: &Path, script: &Script) -> Result<()> {
     rooted::put(&path, &script.text)?;
     rooted::set_mode(&path, 0o700)?;
     let ran = Cmd::new("unshare")
-        .args(["--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--"])
+        .args([
+            "--mount",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--",
+        ])
         .args(["sh", "-ec", ENTER, "sh"])
         .arg(root)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -205,15 +256,22 @@ mod tests {
 
     #[test]
     fn os_release_gets_the_version_once() {
-        let change = OsRelease { replace: "13".into(), version: "13.20261122.0".into() };
-        let text = "PRETTY_NAME=\"Debian 13 (trixie)\"\nVERSION_ID=\"13\"\nVERSION=\"13 (trixie)\"\n";
+        let change = OsRelease {
+            replace: "13".into(),
+            version: "13.20261122.0".into(),
+        };
+        let text =
+            "PRETTY_NAME=\"Debian 13 (trixie)\"\nVERSION_ID=\"13\"\nVERSION=\"13 (trixie)\"\n";
         let once = os_release(text, &change);
         assert_eq!(
             once,
             "PRETTY_NAME=\"Debian 13.20261122.0 (trixie)\"\nVERSION_ID=\"13\"\n\
              VERSION=\"13.20261122.0 (trixie)\"\nOSTREE_VERSION='13.20261122.0'\n"
         );
-        assert_eq!(os_release(&once, &change).matches("OSTREE_VERSION").count(), 1);
+        assert_eq!(
+            os_release(&once, &change).matches("OSTREE_VERSION").count(),
+            1
+        );
     }
 
     #[test]
@@ -222,9 +280,15 @@ mod tests {
         let root = dir.path();
         rooted::put(&root.join("usr/lib/x"), "").unwrap();
         rooted::link(&root.join("lib"), "/usr/lib").unwrap();
-        assert_eq!(inside(root, "/lib/new/file").unwrap(), root.join("usr/lib/new/file"));
+        assert_eq!(
+            inside(root, "/lib/new/file").unwrap(),
+            root.join("usr/lib/new/file")
+        );
         assert_eq!(inside(root, "/lib").unwrap(), root.join("lib"));
-        assert_eq!(inside(root, "/fresh/dir/file").unwrap(), root.join("fresh/dir/file"));
+        assert_eq!(
+            inside(root, "/fresh/dir/file").unwrap(),
+            root.join("fresh/dir/file")
+        );
         assert!(inside(root, "relative").is_err());
         assert!(inside(root, "/..").is_err());
     }
@@ -243,8 +307,19 @@ mod tests {
         apply(root, &node).unwrap();
         let read = |path: &str| rooted::read_text(&root.join(path)).unwrap();
         assert_eq!(read("usr/lib/sysctl.d/60-edge.conf"), "kernel.panic = 10\n");
-        assert_eq!(read("usr/lib/modules-load.d/edge.conf"), "overlay\nbr_netfilter\n");
-        let node = Node { etc_group_members: vec!["wheel".into()], ..Node::default() };
-        assert!(apply(root, &node).unwrap_err().to_string().contains("no wheel"));
+        assert_eq!(
+            read("usr/lib/modules-load.d/edge.conf"),
+            "overlay\nbr_netfilter\n"
+        );
+        let node = Node {
+            etc_group_members: vec!["wheel".into()],
+            ..Node::default()
+        };
+        assert!(
+            apply(root, &node)
+                .unwrap_err()
+                .to_string()
+                .contains("no wheel")
+        );
     }
 }

@@ -57,7 +57,9 @@ pub fn names(dir: &Path) -> Result<Vec<String>> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        let name = entry.with_context(|| format!("listing {}", dir.display()))?.file_name();
+        let name = entry
+            .with_context(|| format!("listing {}", dir.display()))?
+            .file_name();
         match name.into_string() {
             Ok(name) => names.push(name),
             Err(name) => bail!("{} has a name that is not UTF-8: {name:?}", dir.display()),
@@ -149,9 +151,15 @@ mod tests {
         link(&root.join("lib"), "usr/lib").unwrap();
         link(&root.join("escape"), "/../../usr").unwrap();
         link(&root.join("loop"), "loop").unwrap();
-        let found = resolve(root, Path::new("/lib/x/lib.so.1")).unwrap().unwrap();
+        let found = resolve(root, Path::new("/lib/x/lib.so.1"))
+            .unwrap()
+            .unwrap();
         assert_eq!(found.path, Path::new("usr/lib/x/lib.so.1.2"));
-        let links: Vec<_> = found.links.iter().map(|(at, _)| at.to_str().unwrap()).collect();
+        let links: Vec<_> = found
+            .links
+            .iter()
+            .map(|(at, _)| at.to_str().unwrap())
+            .collect();
         assert_eq!(links, ["lib", "usr/lib/x/lib.so.1"]);
         let escape = resolve(root, Path::new("escape")).unwrap().unwrap();
         assert_eq!(escape.path, Path::new("usr"));

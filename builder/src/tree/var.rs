@@ -46,11 +46,18 @@ const BOOKKEEPING: &[&str] = &[
 /// packages own and that are copied onto each machine once. Returns the files that were dropped.
 pub fn to_tmpfiles(root: &Path, shipped: &BTreeSet<String>) -> Result<Vec<String>> {
     let known = known_paths(root)?;
-    let mut out = Lines { root, shipped, known: &known, lines: Vec::new(), dropped: Vec::new() };
+    let mut out = Lines {
+        root,
+        shipped,
+        known: &known,
+        lines: Vec::new(),
+        dropped: Vec::new(),
+    };
     out.folder("var")?;
     rooted::clear(&root.join("var"))?;
     rooted::set_mode(&root.join("var"), 0o755)?;
-    out.lines.push("L /var/lib/dpkg - - - - ../../usr/lib/sysimage/dpkg\n".to_owned());
+    out.lines
+        .push("L /var/lib/dpkg - - - - ../../usr/lib/sysimage/dpkg\n".to_owned());
     out.lines.sort();
     rooted::put(&root.join(OURS), out.lines.concat())?;
     Ok(out.dropped)
@@ -74,7 +81,9 @@ pub fn move_tmpfiles(root: &Path) -> Result<()> {
 }
 
 fn moved_line(line: &str) -> String {
-    let Some(path) = tmpfiles_path(line) else { return line.to_owned() };
+    let Some(path) = tmpfiles_path(line) else {
+        return line.to_owned();
+    };
     for (from, to) in MOVED {
         let rest = path.strip_prefix('/').and_then(|p| p.strip_prefix(from));
         if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -89,7 +98,9 @@ fn tmpfiles_path(line: &str) -> Option<&str> {
     if line.starts_with('#') {
         return None;
     }
-    line.split_whitespace().nth(1).filter(|path| path.starts_with('/'))
+    line.split_whitespace()
+        .nth(1)
+        .filter(|path| path.starts_with('/'))
 }
 
 /// Every path that a package's own tmpfiles.d makes.
@@ -99,7 +110,12 @@ fn known_paths(root: &Path) -> Result<BTreeSet<String>> {
     for name in rooted::names(&dir)? {
         if dir.join(&name).is_file() {
             let text = rooted::read_text(&dir.join(&name))?;
-            known.extend(text.lines().filter(|l| makes(l)).filter_map(tmpfiles_path).map(String::from));
+            known.extend(
+                text.lines()
+                    .filter(|l| makes(l))
+                    .filter_map(tmpfiles_path)
+                    .map(String::from),
+            );
         }
     }
     Ok(known)
@@ -135,7 +151,10 @@ impl Lines<'_> {
             } else if meta.is_symlink() {
                 let target = fs::read_link(self.root.join(&path))
                     .with_context(|| format!("reading the link /{path}"))?;
-                self.line(&path, format!("L {at} - - - - {}\n", escape(&target.to_string_lossy())));
+                self.line(
+                    &path,
+                    format!("L {at} - - - - {}\n", escape(&target.to_string_lossy())),
+                );
             } else if meta.is_file() && self.keeps(&path) {
                 rooted::rename(&self.root.join(&path), &self.root.join(FACTORY).join(&path))?;
                 self.line(&path, format!("C {at} {mode:04o} {uid} {gid} -\n"));
@@ -160,7 +179,9 @@ impl Lines<'_> {
 
 /// As tmpfiles.d(5) wants it: `%` starts a specifier, white space ends a field.
 fn escape(path: &str) -> String {
-    path.replace('%', "%%").replace(' ', "\\x20").replace('\t', "\\x09")
+    path.replace('%', "%%")
+        .replace(' ', "\\x20")
+        .replace('\t', "\\x09")
 }
 
 #[cfg(test)]
@@ -171,7 +192,10 @@ mod tests {
     fn lines_of_packages_follow_the_links() {
         let check = |line: &str, expected: &str| assert_eq!(moved_line(line), expected);
         check("Q /home 0755 - - -\n", "Q /var/home 0755 - - -\n");
-        check("d- /root/.ssh :0700 root :root -\n", "d- /var/roothome/.ssh :0700 root :root -\n");
+        check(
+            "d- /root/.ssh :0700 root :root -\n",
+            "d- /var/roothome/.ssh :0700 root :root -\n",
+        );
         check("d /usr/local/x - - - -", "d /var/usrlocal/x - - - -");
         check("d /homestead - - - -\n", "d /homestead - - - -\n");
         check("# d /home\n", "# d /home\n");
@@ -189,7 +213,11 @@ mod tests {
         put("var/roothome/.profile");
         put("var/log/some log");
         rooted::link(&root.join("var/run"), "../run").unwrap();
-        rooted::put(&root.join("usr/lib/tmpfiles.d/var.conf"), "d /var/log 0755 - - -\n").unwrap();
+        rooted::put(
+            &root.join("usr/lib/tmpfiles.d/var.conf"),
+            "d /var/log 0755 - - -\n",
+        )
+        .unwrap();
         rooted::set_mode(&root.join("var/lib/tool"), 0o1730).unwrap();
         let shipped = BTreeSet::from(["/var/lib/tool/seed".to_owned()]);
         let dropped = to_tmpfiles(root, &shipped).unwrap();

@@ -1,0 +1,255 @@
+//! A small root file system is laid out, committed into a real repository and judged.
+
+use std::fs;
+use std::path::Path;
+
+use edge_build::gate;
+use edge_build::repo::{Description, Kind, Repo};
+use edge_build::tree::cpio::{self, Entries, Entry};
+use edge_build::tree::{kernel, layout, node, rooted};
+use edge_ota::types::{CommitChecksum, RefName};
+use sha2::{Digest, Sha256};
+
+const RELEASE: &str = "6.12.1-test";
+
+/// What a package manager leaves, as far as the layout looks at it.
+fn unpack(root: &Path) {
+    let put = |path: &str, text: &str| rooted::put(&root.join(path), text).unwrap();
+    let modules = format!("usr/lib/modules/{RELEASE}");
+    put(&format!("{modules}/modules.builtin"), "");
+    put(&format!("{modules}/modules.dep"), "");
+    put(&format!("boot/vmlinuz-{RELEASE}"), "kernel");
+    put(&format!("boot/config-{RELEASE}"), "CONFIG_CPUSETS=y\n");
+    put(&format!("boot/initrd.img-{RELEASE}"), "theirs");
+    put("etc/hostname", "builder");
+    put("etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+    put("etc/passwd-", "old");
+    put("etc/shadow", "root:*:::::::\n");
+    put("etc/ssh/ssh_host_ed25519_key", "secret");
+    put("etc/systemd/system/timers.target.wants/man-db.timer", "");
+    put("root/.profile", "");
+    put("usr/lib/os-release", "VERSION=\"13 (trixie)\"\n");
+    put("usr/lib/python3/__pycache__/x.pyc", "");
+    put("usr/lib/systemd/system/sshd-keygen.service", "");
+    put("usr/local/bin/tool", "");
+    put("var/lib/dpkg/status", "");
+    put("var/lib/dpkg/status-old", "");
+    put("var/log/dpkg.log", "");
+    rooted::link(&root.join("vmlinuz"), &format!("boot/vmlinuz-{RELEASE}")).unwrap();
+}
+
+/// What the compose adds so that the gate is content.
+fn add_ours(root: &Path, roots: &Path) {
+    let put = |path: &str| rooted::put(&root.join(path), "x").unwrap();
+    put("usr/bin/edge-ota");
+    for unit in ["finalize.service", "health.service", "mark-good.service"] {
+        put(&format!("usr/lib/systemd/system/edge-ota-{unit}"));
+        put(&format!(
+            "etc/systemd/system/multi-user.target.wants/edge-ota-{unit}"
+        ));
+    }
+    put("usr/lib/systemd/system/edge-ota.timer");
+    put("usr/lib/systemd/system/timers.target.wants/edge-ota.timer");
+    let source = roots.join("1.root");
+    rooted::put(&source, "root").unwrap();
+    let node = node::Node {
+        board_json: b"{}".to_vec(),
+        roots: vec![source],
+        os_release: Some(node::OsRelease {
+            replace: "13".into(),
+            version: "13.1".into(),
+        }),
+        ..node::Node::default()
+    };
+    node::apply(root, &node).unwrap();
+}
+
+fn initramfs() -> Vec<u8> {
+    let file = || Entry::File {
+        mode: 0o644,
+        data: b"x".to_vec(),
+    };
+    let paths = [
+        "init",
+        "usr/lib/modules/x/ext4.ko",
+        "usr/lib/ostree/ostree-prepare-root",
+    ];
+    let entries = Entries::from(paths.map(|path| (path.to_owned(), file())));
+    zstd::encode_all(cpio::write(&entries).as_slice(), 3).unwrap()
+}
+
+fn description() -> Description {
+    Description {
+        version: "13.1".into(),
+        board: "x86_64".parse().unwrap(),
+        kernel: RELEASE.into(),
+        kernel_size: 6,
+        initramfs_size: 7,
+        timestamp: 1_790_000_000,
+    }
+}
+
+fn lay_out(root: &Path, roots: &Path) -> layout::LaidOut {
+    unpack(root);
+    layout::scrub(root).unwrap();
+    add_ours(root, roots);
+    let laid = layout::apply(root).unwrap();
+    kernel::check(root, &laid.kernel, "4.19", &["CONFIG_CPUSETS=y"]).unwrap();
+    rooted::put(
+        &root.join(&laid.kernel.dir).join("initramfs.img"),
+        initramfs(),
+    )
+    .unwrap();
+    laid
+}
+
+#[test]
+fn layout_of_a_small_system() {
+    let (dir, roots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = dir.path();
+    let laid = lay_out(root, roots.path());
+    assert_eq!(laid.kernel.release, RELEASE);
+    assert_eq!(laid.dropped, ["/var/log/dpkg.log"]);
+    let gone = [
+        "etc",
+        "vmlinuz",
+        "usr/etc/hostname",
+        "usr/etc/passwd-",
+        "usr/lib/python3/__pycache__",
+        "usr/etc/ssh/ssh_host_ed25519_key",
+        "usr/etc/systemd/system/timers.target.wants/man-db.timer",
+        "usr/lib/sysimage/dpkg/status-old",
+    ];
+    for path in gone {
+        assert!(
+            fs::symlink_metadata(root.join(path)).is_err(),
+            "{path} is still there"
+        );
+    }
+    let links = [
+        ("root", "var/roothome"),
+        ("home", "var/home"),
+        ("usr/local", "../var/usrlocal"),
+        ("media", "run/media"),
+        ("ostree", "sysroot/ostree"),
+        (
+            "usr/lib/systemd/system/local-fs.target.requires/var.mount",
+            "../var.mount",
+        ),
+    ];
+    for (path, target) in links {
+        assert_eq!(
+            fs::read_link(root.join(path)).unwrap(),
+            Path::new(target),
+            "{path}"
+        );
+    }
+    for empty in ["boot", "dev", "proc", "run", "sys", "sysroot", "tmp", "var"] {
+        assert!(
+            rooted::names(&root.join(empty)).unwrap().is_empty(),
+            "{empty} is not empty"
+        );
+    }
+    assert_eq!(fs::read(root.join("usr/etc/machine-id")).unwrap(), b"");
+    assert_eq!(
+        fs::read(root.join("usr/lib/modules").join(RELEASE).join("vmlinuz")).unwrap(),
+        b"kernel"
+    );
+    let lines = fs::read_to_string(root.join("usr/lib/tmpfiles.d/edge-var.conf")).unwrap();
+    assert!(lines.contains("C /var/usrlocal/bin/tool 0644"), "{lines}");
+    assert!(layout::apply(root).is_err());
+}
+
+#[test]
+fn commit_sign_and_judge() {
+    let (dir, roots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = dir.path().join("root");
+    lay_out(&root, roots.path());
+    rooted::put(&root.join("usr/bin/su"), "").unwrap();
+    rooted::set_mode(&root.join("usr/bin/su"), 0o4755).unwrap();
+
+    let path = dir.path().join("repo");
+    let repo = Repo::open_or_create(&path).unwrap();
+    let name: RefName = "edge/13/x86_64/node".parse().unwrap();
+    let first = repo.commit(&root, &name, &description(), |_| {}).unwrap();
+    assert_eq!(first.setid, ["/usr/bin/su"]);
+    gate::examine(&repo, &first.checksum, &[]).unwrap();
+
+    let bytes = repo.commit_bytes(&first.checksum).unwrap();
+    let digest: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    assert_eq!(digest, first.checksum.as_str());
+    let described = repo.describe(&first.checksum).unwrap();
+    assert_eq!(
+        (described.version.as_str(), described.timestamp),
+        ("13.1", 1_790_000_000)
+    );
+    assert_eq!((described.kernel_size, described.initramfs_size), (6, 7));
+
+    assert!(repo.signatures(&first.checksum).unwrap().is_empty());
+    let signatures = [vec![1u8; 64], vec![2u8; 64]];
+    repo.attach_signatures(&first.checksum, &signatures)
+        .unwrap();
+    assert_eq!(repo.signatures(&first.checksum).unwrap(), signatures);
+
+    let listing = repo.list(&first.checksum).unwrap();
+    assert_eq!(
+        listing.get("/usr/bin/su").map(|e| (e.kind, e.mode)),
+        Some((Kind::File, 0o4755))
+    );
+    assert_eq!(listing.get("/home").map(|e| e.kind), Some(Kind::Link));
+    assert_eq!(
+        repo.read(&first.checksum, "/usr/lib/edge-ota/root/1.root")
+            .unwrap(),
+        b"root"
+    );
+    assert!(repo.read(&first.checksum, "/usr/lib/none").is_err());
+
+    rooted::remove(&root.join("usr/bin/edge-ota")).unwrap();
+    let second = repo.commit(&root, &name, &description(), |_| {}).unwrap();
+    let error = gate::examine(&repo, &second.checksum, &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the updater is missing (/usr/bin/edge-ota)"),
+        "{error}"
+    );
+    assert_eq!(repo.resolve(&name).unwrap(), Some(second.checksum));
+    assert!(path.join("summary").exists());
+}
+
+#[test]
+fn the_same_tree_gives_the_same_commit() {
+    let commit = || -> CommitChecksum {
+        let (dir, roots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = dir.path().join("root");
+        lay_out(&root, roots.path());
+        let repo = Repo::open_or_create(&dir.path().join("repo")).unwrap();
+        let name = "edge/13/x86_64/node".parse().unwrap();
+        repo.commit(&root, &name, &description(), |_| {})
+            .unwrap()
+            .checksum
+    };
+    assert_eq!(commit(), commit());
+}
+
+#[test]
+fn a_commit_that_fails_leaves_the_ref() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repo::open_or_create(&dir.path().join("repo")).unwrap();
+    let name: RefName = "edge/13/x86_64/node".parse().unwrap();
+    rooted::put(&dir.path().join("root/usr/f"), "1").unwrap();
+    let first = repo
+        .commit(&dir.path().join("root"), &name, &description(), |_| {})
+        .unwrap();
+    let error = repo
+        .commit(&dir.path().join("none"), &name, &description(), |_| {})
+        .unwrap_err();
+    assert!(format!("{error:#}").contains("none"), "{error:#}");
+    assert_eq!(repo.resolve(&name).unwrap(), Some(first.checksum));
+    rooted::put(&dir.path().join("root/usr/g"), "2").unwrap();
+    repo.commit(&dir.path().join("root"), &name, &description(), |_| {})
+        .unwrap();
+}
