@@ -1,10 +1,11 @@
 //! A device under test: a running copy of the lab's machine and the web server it updates from.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use edge_ota::cmd::Cmd;
 use edge_ota::types::{CommitChecksum, Slot};
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ pub struct Node {
 /// Runs one case on a machine that has just reached its good verdict. On failure the folder with the
 /// logs and disks stays and the ends of the logs are printed.
 pub fn case(name: &str, act: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
-    run(name, |lab, dir| resumed(lab, dir), act)
+    run(name, resumed, act)
 }
 
 /// As [`case`], from power on with the firmware given.
@@ -34,7 +35,24 @@ pub fn case_from_power_on(
     firmware: Firmware,
     act: impl FnOnce(&mut Node) -> Result<()>,
 ) -> Result<()> {
-    run(name, |lab, dir| powered_on(lab, dir, firmware), act)
+    run(
+        name,
+        |lab, dir| powered_on(lab, dir, firmware, Vec::new()),
+        act,
+    )
+}
+
+/// As [`case`], from power on with more disks beside the first; `more` makes them in the folder given.
+pub fn case_with_disks(
+    name: &str,
+    more: impl FnOnce(&Lab, &Path) -> Result<Vec<PathBuf>>,
+    act: impl FnOnce(&mut Node) -> Result<()>,
+) -> Result<()> {
+    let start = |lab: Lab, dir: PathBuf| {
+        let disks = more(&lab, &dir)?;
+        powered_on(lab, dir, Firmware::Plain, disks)
+    };
+    run(name, start, act)
 }
 
 impl Node {
@@ -167,15 +185,16 @@ fn resumed(lab: Lab, dir: PathBuf) -> Result<Node> {
     finish(lab, dir, vm)
 }
 
-fn powered_on(lab: Lab, dir: PathBuf, firmware: Firmware) -> Result<Node> {
+fn powered_on(lab: Lab, dir: PathBuf, firmware: Firmware, more: Vec<PathBuf>) -> Result<Node> {
     let disk = dir.join("disk.qcow2");
     lab::overlay(&lab.image, &disk)?;
-    let mut vm = Vm::start(VmConfig {
+    let mut config = VmConfig {
         firmware,
         ..VmConfig::new(dir.clone(), disk, lab.ssh_key.clone())
-    })?;
-    let waited = vm.wait_for_ssh(BOOT);
-    if let Err(e) = waited {
+    };
+    config.disks.extend(more);
+    let mut vm = Vm::start(config)?;
+    if let Err(e) = vm.wait_for_ssh(BOOT) {
         return Err(e.context(vm.last_words()?));
     }
     finish(lab, dir, vm)
@@ -199,8 +218,8 @@ fn finish(lab: Lab, dir: PathBuf, vm: Vm) -> Result<Node> {
 }
 
 /// Only the name of the backing file changes.
-fn rebase(lab: &Lab, disk: &std::path::Path) -> Result<()> {
-    edge_ota::cmd::Cmd::new("qemu-img")
+fn rebase(lab: &Lab, disk: &Path) -> Result<()> {
+    Cmd::new("qemu-img")
         .args(["rebase", "-u", "-F", "qcow2", "-b"])
         .arg(&lab.image)
         .arg(disk)

@@ -202,7 +202,7 @@ mod tests {
         fs::create_dir_all(tree.join("usr/lib")).unwrap();
         fs::write(tree.join("usr/lib/kept"), "kept").unwrap();
         fs::write(tree.join("usr/lib/changed"), "before").unwrap();
-        let repo = Repo::new_for_path(&dir.join("repo"));
+        let repo = Repo::new_for_path(dir.join("repo"));
         repo.create(RepoMode::Archive, NONE).unwrap();
         let modifier = RepoCommitModifier::new(RepoCommitModifierFlags::GENERATE_SIZES, None);
         let transaction = repo.auto_transaction(NONE).unwrap();

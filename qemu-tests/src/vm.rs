@@ -73,6 +73,13 @@ impl VmConfig {
             direct_kernel: None,
         }
     }
+
+    pub fn boot_disk(&self) -> Result<&Path> {
+        self.disks
+            .first()
+            .map(PathBuf::as_path)
+            .context("the machine has no disk")
+    }
 }
 
 pub struct Vm {
