@@ -82,29 +82,34 @@ pub fn builder(workspace: &Path) -> PathBuf {
     )
 }
 
-/// Writes the test node's treefile, with a fresh SSH key for root beside it; returns the treefile.
-pub fn write_treefile(workspace: &Path, dir: &Path, ssh_key: &Path) -> Result<PathBuf> {
+/// Writes the test node's treefile over the treefiles in `treefiles`, with a fresh SSH key for root
+/// beside it; returns the treefile.
+pub fn write_treefile(treefiles: &Path, dir: &Path, ssh_key: &Path) -> Result<PathBuf> {
     fs::create_dir_all(dir)?;
-    fs::create_dir_all(ssh_key.parent().context("the key has no folder")?)?;
-    Cmd::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", "edge-test", "-f"])
-        .arg(ssh_key)
-        .run()?;
+    if !ssh_key.exists() {
+        fs::create_dir_all(ssh_key.parent().context("the key has no folder")?)?;
+        Cmd::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "edge-test", "-f"])
+            .arg(ssh_key)
+            .run()?;
+    }
     fs::copy(ssh_key.with_extension("pub"), dir.join("authorized_keys"))?;
-    let source = workspace.join("qemu-tests/treefiles");
+    let source = workspace()?.join("qemu-tests/treefiles");
     for entry in fs::read_dir(&source)? {
         let name = entry?.file_name();
         fs::copy(source.join(&name), dir.join(&name))?;
     }
     let treefile = dir.join("test-node.yaml");
     let text = fs::read_to_string(&treefile)?;
-    let treefiles = format!("{}/", workspace.join("treefiles").display());
     ensure!(
         text.contains("../../treefiles/"),
         "{} includes no treefile",
         treefile.display()
     );
-    fs::write(&treefile, text.replace("../../treefiles/", &treefiles))?;
+    fs::write(
+        &treefile,
+        text.replace("../../treefiles/", &format!("{}/", treefiles.display())),
+    )?;
     Ok(treefile)
 }
 
@@ -143,7 +148,7 @@ fn make(workspace: &Path, home: &Path, dir: &Path) -> Result<()> {
             .arg(keys)
             .run()?;
     }
-    let treefile = write_treefile(workspace, &new.join("tree"), &ssh_key)?;
+    let treefile = write_treefile(&workspace.join("treefiles"), &new.join("tree"), &ssh_key)?;
     let base = step("compose the test node", || {
         let printed = site
             .edge_build("compose")

@@ -2,8 +2,10 @@
 //! the work tree; a [`node::Node`] is a running copy of that image beside a web server with a
 //! published folder of its own.
 
+mod accel;
 pub mod console;
 pub mod disk;
+mod hardware;
 pub mod lab;
 pub mod node;
 pub mod qmp;

@@ -1,11 +1,9 @@
 //! One virtual machine: q35, UEFI, a disk or two, a network with SSH, a watchdog.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::console::{self, Console};
+use crate::hardware;
 use crate::qmp::Qmp;
 use crate::status::Status;
 use crate::wait;
@@ -23,10 +22,6 @@ pub const HOST: &str = "10.0.2.2";
 /// From power on to a verdict under emulation, on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(300);
 
-const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const CODE_SECURE: &str = "/usr/share/OVMF/OVMF_CODE_4M.ms.fd";
-const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-const VARS_SECURE: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
 /// One SSH command.
 const COMMAND_SECONDS: &str = "300";
 
@@ -258,12 +253,13 @@ impl Vm {
             .with_context(|| format!("creating {}", config.dir.display()))?;
         let vars = config.dir.join("vars.qcow2");
         if !vars.exists() {
-            let template = match config.firmware {
-                Firmware::Plain => VARS,
-                Firmware::SecureBoot => VARS_SECURE,
-            };
             Cmd::new("qemu-img")
-                .args(["convert", "-O", "qcow2", template])
+                .args([
+                    "convert",
+                    "-O",
+                    "qcow2",
+                    hardware::empty_variables(config.firmware),
+                ])
                 .arg(&vars)
                 .run()?;
         }
@@ -275,7 +271,7 @@ impl Vm {
         let log = File::create(config.dir.join("qemu.log"))?;
         let process = Process(
             Cmd::new("qemu-system-x86_64")
-                .args(arguments(&config, &vars, &socket, ssh_port)?)
+                .args(hardware::arguments(&config, &vars, &socket, ssh_port)?)
                 .args(extra)
                 .spawn(Stdio::null(), Stdio::from(log))?,
         );
@@ -336,146 +332,4 @@ impl Drop for Process {
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
     Ok(listener.local_addr()?.port())
-}
-
-fn arguments(
-    config: &VmConfig,
-    vars: &Path,
-    socket: &Path,
-    ssh_port: u16,
-) -> Result<Vec<OsString>> {
-    let secure = config.firmware == Firmware::SecureBoot;
-    let accel = accelerator()?;
-    let mut args = Args::default();
-    args.pair(
-        "-machine",
-        format!(
-            "q35,accel={accel},smm={}",
-            if secure { "on" } else { "off" }
-        ),
-    );
-    args.pair("-cpu", if accel == "kvm" { "host" } else { "max" });
-    args.pair("-m", config.memory_mib.to_string())
-        .pair("-smp", config.cpus.to_string());
-    args.flag("-nodefaults").pair("-display", "none");
-    if secure {
-        args.pair("-global", "driver=cfi.pflash01,property=secure,value=on");
-    }
-    let code = if secure { CODE_SECURE } else { CODE };
-    args.pair(
-        "-drive",
-        format!("if=pflash,format=raw,readonly=on,file={code}"),
-    );
-    args.pair(
-        "-drive",
-        format!("if=pflash,format=qcow2,file={}", vars.display()),
-    );
-    for (n, disk) in config.disks.iter().enumerate() {
-        // `unsafe` drops flushes to the host's medium only: after the death of QEMU alone the host's
-        // page cache still has what the guest flushed.
-        args.pair(
-            "-drive",
-            format!(
-                "if=none,id=disk{n},format=qcow2,cache=unsafe,file={}",
-                disk.display()
-            ),
-        );
-        let boot = if config.direct_kernel.is_some() {
-            String::new()
-        } else {
-            format!(",bootindex={n}")
-        };
-        args.pair(
-            "-device",
-            format!("virtio-blk-pci,drive=disk{n},serial=edge-disk-{n}{boot}"),
-        );
-    }
-    args.pair(
-        "-netdev",
-        format!("user,id=net,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
-    );
-    // Without its option ROM, which would try to boot from the network.
-    args.pair("-device", "virtio-net-pci,netdev=net,romfile=");
-    args.pair("-device", "virtio-rng-pci");
-    args.pair("-device", "i6300esb")
-        .pair("-action", "watchdog=reset");
-    for (id, file) in [("console", "console.log"), ("report", "report.log")] {
-        args.pair(
-            "-chardev",
-            format!(
-                "file,id={id},append=on,path={}",
-                config.dir.join(file).display()
-            ),
-        );
-        args.pair("-serial", format!("chardev:{id}"));
-    }
-    args.pair(
-        "-qmp",
-        format!("unix:{},server=on,wait=off", socket.display()),
-    );
-    if let Some(direct) = &config.direct_kernel {
-        args.pair("-kernel", &direct.kernel)
-            .pair("-initrd", &direct.initrd)
-            .pair("-append", &direct.options);
-    }
-    Ok(args.0)
-}
-
-#[derive(Default)]
-struct Args(Vec<OsString>);
-
-impl Args {
-    fn flag(&mut self, flag: &str) -> &mut Self {
-        self.0.push(flag.into());
-        self
-    }
-
-    fn pair(&mut self, flag: &str, value: impl Into<OsString>) -> &mut Self {
-        self.0.push(flag.into());
-        self.0.push(value.into());
-        self
-    }
-}
-
-/// KVM where a guest really runs under it: on some hosts the device opens and guests die.
-fn accelerator() -> Result<&'static str> {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    if let Some(&kvm) = FOUND.get() {
-        return Ok(if kvm { "kvm" } else { "tcg" });
-    }
-    let kvm = Path::new("/dev/kvm").exists() && kvm_runs_a_guest()?;
-    Ok(if *FOUND.get_or_init(|| kvm) {
-        "kvm"
-    } else {
-        "tcg"
-    })
-}
-
-/// A boot sector that writes 0x10 to the debug-exit port, which ends QEMU with status 0x10 * 2 + 1.
-fn kvm_runs_a_guest() -> Result<bool> {
-    let mut sector = [0u8; 512];
-    sector[..5].copy_from_slice(&[0xb0, 0x10, 0xe6, 0xf4, 0xf4]);
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    let disk = tempfile::NamedTempFile::new()?;
-    fs::write(disk.path(), sector)?;
-    let output = Cmd::new("timeout")
-        .args([
-            "20",
-            "qemu-system-x86_64",
-            "-machine",
-            "q35,accel=kvm",
-            "-cpu",
-            "host",
-            "-nodefaults",
-        ])
-        .args([
-            "-display",
-            "none",
-            "-device",
-            "isa-debug-exit,iobase=0xf4,iosize=4",
-            "-drive",
-        ])
-        .arg(format!("if=ide,format=raw,file={}", disk.path().display()))
-        .complete()?;
-    Ok(output.status.code() == Some(0x10 * 2 + 1))
 }

@@ -96,25 +96,16 @@ impl Cmd {
         self.inner.spawn().with_context(|| cannot_start(&shown))
     }
 
-    fn finish(
-        mut self,
-        stdin: Stdio,
-        input: Vec<u8>,
-        mut line: impl FnMut(&str) + Send,
-    ) -> Result<Vec<u8>> {
+    fn finish(mut self, stdin: Stdio, input: Vec<u8>, mut line: impl FnMut(&str) + Send) -> Result<Vec<u8>> {
         let shown = self.to_string();
-        self.inner
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        self.inner.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.inner.spawn().with_context(|| cannot_start(&shown))?;
         let (to, from, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, tail) = thread::scope(|scope| {
-            let writer = scope.spawn(move || {
-                if let Some(mut to) = to {
-                    // A child that closes its stdin early says why by its exit status.
-                    drop(to.write_all(&input));
-                }
+            let writer = scope.spawn(move || match to {
+                // A child that closes its stdin early says why by its exit status.
+                Some(mut to) => drop(to.write_all(&input)),
+                None => {}
             });
             let reader = scope.spawn(move || {
                 let mut bytes = Vec::new();
@@ -124,11 +115,7 @@ impl Cmd {
                 }
             });
             let mut tail: Vec<String> = Vec::new();
-            for text in err
-                .into_iter()
-                .flat_map(|e| BufReader::new(e).split(b'\n'))
-                .map_while(Result::ok)
-            {
+            for text in err.into_iter().flat_map(|e| BufReader::new(e).split(b'\n')).map_while(Result::ok) {
                 let text = String::from_utf8_lossy(&text).trim_end().to_owned();
                 line(&text);
                 if !text.is_empty() {
@@ -141,9 +128,7 @@ impl Cmd {
             let _ = writer.join();
             (reader.join(), tail)
         });
-        let status = child
-            .wait()
-            .with_context(|| format!("waiting for {shown}"))?;
+        let status = child.wait().with_context(|| format!("waiting for {shown}"))?;
         if !status.success() {
             bail!("{shown} failed ({status}): {}", tail.join(" | "));
         }
@@ -180,22 +165,11 @@ mod tests {
     #[test]
     fn output_and_failure() {
         assert_eq!(Cmd::new("printf").arg("x y").text().unwrap(), "x y");
-        assert_eq!(
-            Cmd::new("cat")
-                .output_with_input(b"hello".to_vec())
-                .unwrap(),
-            b"hello"
-        );
-        let error = Cmd::new("sh")
-            .args(["-c", "echo why >&2; exit 3"])
-            .run()
-            .unwrap_err();
+        assert_eq!(Cmd::new("cat").output_with_input(b"hello".to_vec()).unwrap(), b"hello");
+        let error = Cmd::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err();
         assert!(format!("{error:#}").contains("why"), "{error:#}");
         assert!(format!("{error:#}").contains('3'), "{error:#}");
         let error = Cmd::new("no-such-program").run().unwrap_err();
-        assert!(
-            format!("{error:#}").contains("no-such-program"),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("no-such-program"), "{error:#}");
     }
 }
