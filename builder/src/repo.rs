@@ -19,6 +19,7 @@ use ostree::{
 
 /// Where stock OSTree keeps ed25519 signatures: `aay`, over the raw bytes of the commit object.
 const SIGNATURES: &str = "ostree.sign.ed25519";
+const REF_BINDING: &str = "ostree.ref-binding";
 const AT_FDCWD: i32 = -100;
 const SETID: u32 = 0o6000;
 const TYPE_MASK: u32 = 0o170_000;
@@ -112,7 +113,7 @@ impl Repo {
                 parent.as_ref().map(CommitChecksum::as_str),
                 Some(&format!("{} {}", description.board, description.version)),
                 None,
-                Some(&metadata(description)),
+                Some(&metadata(description, name)),
                 &root,
                 description.timestamp,
                 cancellable(),
@@ -133,6 +134,21 @@ impl Repo {
     pub fn resolve(&self, name: &RefName) -> Result<Option<CommitChecksum>> {
         let found = self.inner.resolve_rev(name.as_str(), true)?;
         Ok(found.map(|checksum| checksum.parse()).transpose()?)
+    }
+
+    /// The ref a commit was made for, which may have moved on since.
+    pub fn ref_of(&self, commit: &CommitChecksum) -> Result<RefName> {
+        let metadata = VariantDict::new(Some(&self.load(commit)?.child_value(0)));
+        let bound: Option<Vec<String>> = metadata.lookup(REF_BINDING).ok().flatten();
+        if let Some(name) = bound.iter().flatten().next() {
+            return Ok(name.parse()?);
+        }
+        let mut refs: Vec<_> = self.inner.list_refs(None, cancellable())?.into_iter().collect();
+        refs.sort();
+        match refs.into_iter().find(|(_, checksum)| checksum == commit.as_str()) {
+            Some((name, _)) => Ok(name.parse()?),
+            None => bail!("no ref of {} leads to commit {commit}", self.path.display()),
+        }
     }
 
     /// The bytes of the commit object: what is signed, and what has the checksum as its SHA-256.
@@ -317,8 +333,9 @@ impl Drop for Transaction<'_> {
     }
 }
 
-fn metadata(description: &Description) -> Variant {
+fn metadata(description: &Description, name: &RefName) -> Variant {
     let dict = VariantDict::new(None);
+    dict.insert_value(REF_BINDING, &vec![name.as_str()].to_variant());
     dict.insert_value("version", &description.version.to_variant());
     dict.insert_value("ostree.bootable", &true.to_variant());
     dict.insert_value("ostree.linux", &description.kernel.to_variant());

@@ -1,1 +1,18 @@
-//! Helpers that boot and drive real machines.
+//! Boots and drives real machines. A [`lab::Lab`] composes one tree and one image per content of
+//! the work tree; a [`node::Node`] is a running copy of that image beside a web server with a
+//! published folder of its own.
+
+mod accel;
+pub mod console;
+pub mod disk;
+pub mod figures;
+mod hardware;
+pub mod lab;
+pub mod node;
+pub mod qmp;
+pub mod site;
+pub mod status;
+pub mod variant;
+pub mod vm;
+pub mod wait;
+pub mod web;

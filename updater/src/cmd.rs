@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -125,6 +125,12 @@ impl Cmd {
         let shown = self.to_string();
         self.inner.stdout(Stdio::null()).stderr(Stdio::null());
         self.inner.status().with_context(|| cannot_start(&shown))
+    }
+
+    /// Runs to the end; the status, stdout and stderr are the caller's to judge.
+    pub fn complete(mut self) -> Result<Output> {
+        let shown = self.to_string();
+        self.inner.output().with_context(|| cannot_start(&shown))
     }
 
     /// Starts the command and leaves it to the caller, who must reap it.

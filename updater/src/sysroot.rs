@@ -92,7 +92,8 @@ impl Sysroot {
             config.set_string("sysroot", "bootloader", "none");
             config.set_boolean("sysroot", "readonly", true);
             config.set_string("core", "min-free-space-size", "32MB");
-            repo.write_config_and_reload(&config)?;
+            repo.write_config(&config)?;
+            repo.reload_config(NONE)?;
             inner.init_osname(STATEROOT, NONE)?;
             inner.load(NONE)?;
             Ok(inner)

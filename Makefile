@@ -1,0 +1,72 @@
+# Everything a fresh Debian 12 or 13 with Rust needs: 'make demo' and 'make test', both as root.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+TARGET ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+NEXTEST_PROFILE ?= default
+
+STEP = .ci/step
+
+.PHONY: help setup build deb demo test test-all bench figures audit fmt lint install install-builder \
+	install-updater uninstall clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what is missing (.ci/packages.txt)
+	@$(STEP) "install what is missing" .ci/setup
+
+build: setup ## Build edge-build and edge-ota
+	@$(STEP) "build" cargo build --release --locked
+
+deb: build ## Pack the updater as target/deb/edge-ota_*.deb
+	@$(STEP) "pack the updater" .ci/deb "$(TARGET)"
+
+demo: deb ## Compose, image, boot, upgrade, break and roll back a machine
+	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
+	@$(STEP) "demo" "$(TARGET)/release/demo"
+
+figures: deb ## As demo, and keep the measures in docs/figures.md
+	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
+	@$(STEP) "demo" "$(TARGET)/release/demo" --figures docs/figures.md
+
+test: deb ## Run all tests: units first, then the machines
+	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
+	@cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
+
+test-all: fmt lint audit test ## All checks and all tests
+
+bench: build ## Run the benchmarks
+	@$(STEP) "benchmarks" cargo bench --workspace --locked
+
+audit: ## Check licences, duplicates, sources and advisories of the dependencies
+	@cargo deny --version >/dev/null 2>&1 || $(STEP) "install cargo-deny" cargo install --locked cargo-deny
+	@$(STEP) "audit" .ci/audit
+
+fmt: ## Check the format
+	@$(STEP) "format" cargo fmt --all --check
+
+lint: ## Run clippy, warnings are errors
+	@$(STEP) "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+
+install: install-builder install-updater ## Install both programs (DESTDIR, PREFIX)
+
+install-builder:
+	install -Dm755 "$(TARGET)/release/edge-build" "$(DESTDIR)$(PREFIX)/bin/edge-build"
+
+install-updater:
+	install -Dm755 "$(TARGET)/release/edge-ota" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
+	for unit in $(wildcard updater/systemd/*.service updater/systemd/*.timer updater/systemd/*.mount); do \
+		install -Dm644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$$unit" || exit 1; done
+	for kind in required wanted; do \
+		install -d "$(DESTDIR)$(PREFIX)/lib/edge-ota/health.d/$$kind.d"; \
+		for check in updater/health.d/$$kind.d/*; do [ ! -f "$$check" ] || \
+			install -m755 -t "$(DESTDIR)$(PREFIX)/lib/edge-ota/health.d/$$kind.d" "$$check" || exit 1; done; done
+
+uninstall: ## Remove what install put there
+	rm -f "$(DESTDIR)$(PREFIX)/bin/edge-build" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
+	rm -f $(patsubst updater/systemd/%,"$(DESTDIR)$(PREFIX)/lib/systemd/system/%",$(wildcard updater/systemd/*))
+	rm -rf "$(DESTDIR)$(PREFIX)/lib/edge-ota"
+
+clean: ## Remove everything built
+	cargo clean

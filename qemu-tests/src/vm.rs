@@ -1,0 +1,335 @@
+//! One virtual machine: q35, UEFI, a disk or two, a network with SSH, a watchdog.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use edge_ota::cmd::Cmd;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::console::{self, Console};
+use crate::hardware;
+use crate::qmp::Qmp;
+use crate::status::Status;
+use crate::wait;
+
+/// Where a guest finds the host's loopback.
+pub const HOST: &str = "10.0.2.2";
+/// From power on to a verdict under emulation, on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(300);
+
+/// One SSH command.
+const COMMAND_SECONDS: &str = "300";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    Plain,
+    /// Microsoft's keys enrolled, Secure Boot on.
+    SecureBoot,
+}
+
+#[derive(Debug, Clone)]
+pub struct VmConfig {
+    /// Holds `console.log`, `report.log` and the firmware's variables `vars.qcow2`.
+    pub dir: PathBuf,
+    /// qcow2 files; the first one is booted.
+    pub disks: Vec<PathBuf>,
+    pub firmware: Firmware,
+    pub cpus: u32,
+    pub memory_mib: u32,
+    /// Private key for root.
+    pub ssh_key: PathBuf,
+    /// For guests without a boot loader of their own.
+    pub direct_kernel: Option<DirectKernel>,
+}
+
+#[derive(Debug, Clone)]
+pub struct DirectKernel {
+    pub kernel: PathBuf,
+    pub initrd: PathBuf,
+    pub options: String,
+}
+
+impl VmConfig {
+    /// What the tests run on: 512 MiB and two processors.
+    pub fn new(dir: PathBuf, disk: PathBuf, ssh_key: PathBuf) -> Self {
+        let (firmware, cpus, memory_mib) = (Firmware::Plain, 2, 512);
+        Self {
+            dir,
+            disks: vec![disk],
+            firmware,
+            cpus,
+            memory_mib,
+            ssh_key,
+            direct_kernel: None,
+        }
+    }
+
+    pub fn boot_disk(&self) -> Result<&Path> {
+        self.disks
+            .first()
+            .map(PathBuf::as_path)
+            .context("the machine has no disk")
+    }
+}
+
+pub struct Vm {
+    config: VmConfig,
+    process: Process,
+    qmp: Qmp,
+    pub console: Console,
+    reports: Console,
+    ssh_port: u16,
+    /// Holds the control socket as long as QEMU may be asked.
+    _sockets: TempDir,
+}
+
+impl Vm {
+    /// Powers a machine on.
+    pub fn start(config: VmConfig) -> Result<Self> {
+        Self::launch(config, &[])
+    }
+
+    /// Starts a machine from the snapshot that [`Vm::save`] left in its disks, its clock set right.
+    pub fn resume(config: VmConfig, snapshot: &str) -> Result<Self> {
+        let mut vm = Self::launch(config, &["-loadvm", snapshot])?;
+        vm.wait_for_ssh(Duration::from_secs(60))?;
+        vm.set_clock()?;
+        Ok(vm)
+    }
+
+    /// Freezes the running machine into a snapshot and ends it.
+    pub fn save(mut self, snapshot: &str) -> Result<()> {
+        self.qmp.execute("stop", json!({}))?;
+        self.qmp.monitor(&format!("savevm {snapshot}"))?;
+        self.quit()
+    }
+
+    /// A power cut: what the guest has not written out is lost.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.0.kill().context("killing QEMU")?;
+        self.process.0.wait().context("waiting for QEMU").map(drop)
+    }
+
+    /// Powers the same machine on again after its end.
+    pub fn power_on(&mut self) -> Result<()> {
+        ensure!(
+            self.process.0.try_wait()?.is_some(),
+            "the machine still runs"
+        );
+        *self = Self::start(self.config.clone())?;
+        Ok(())
+    }
+
+    /// Ends QEMU and waits until its disks are closed.
+    pub fn quit(mut self) -> Result<()> {
+        self.qmp.execute("quit", json!({}))?;
+        self.wait_for_exit(Duration::from_secs(60))
+    }
+
+    /// From now on a reboot of the guest ends QEMU, so that its disks can be changed between two boots.
+    pub fn stop_at_reboot(&mut self) -> Result<()> {
+        self.qmp
+            .execute("set-action", json!({"reboot": "shutdown"}))
+            .map(drop)
+    }
+
+    pub fn wait_for_exit(&mut self, deadline: Duration) -> Result<()> {
+        wait::until("end of QEMU", deadline, || {
+            Ok(self.process.0.try_wait()?.map(drop))
+        })
+    }
+
+    /// Waits for `RESET`, `SHUTDOWN` or `WATCHDOG`.
+    pub fn wait_for_event(&mut self, name: &str, deadline: Duration) -> Result<()> {
+        self.qmp.wait_for_event(name, deadline).map(drop)
+    }
+
+    /// The next thing the guest says about itself on its second serial port, once in each boot after
+    /// the verdict: nothing is asked of the guest.
+    pub fn wait_for_report(&mut self, deadline: Duration) -> Result<Status> {
+        let line = self
+            .reports
+            .wait_for("report of the guest", deadline, |line| {
+                line.starts_with('{').then(|| line.to_owned())
+            })?;
+        Status::parse(&line)
+    }
+
+    /// Waits for a line of the guest on its second serial port.
+    pub fn wait_for_mark(&mut self, mark: &str, deadline: Duration) -> Result<()> {
+        self.reports.wait_for_text(mark, deadline)
+    }
+
+    pub fn wait_for_ssh(&mut self, deadline: Duration) -> Result<()> {
+        wait::until("answer over SSH", deadline, || {
+            if let Some(status) = self.process.0.try_wait()? {
+                bail!(
+                    "QEMU ended ({status}): {}",
+                    console::tail(&self.config.dir.join("qemu.log"), 5)?
+                );
+            }
+            let output = self
+                .ssh_command("true", &["-o", "ConnectTimeout=5"])
+                .complete()?;
+            Ok(output.status.success().then_some(()))
+        })
+    }
+
+    /// Runs a shell line as root; its status is the caller's to judge.
+    pub fn ssh(&self, line: &str) -> Result<Output> {
+        self.ssh_command(line, &["-o", "ConnectTimeout=20"])
+            .complete()
+    }
+
+    /// Runs a shell line as root that must succeed, and returns what it printed.
+    pub fn ask(&self, line: &str) -> Result<String> {
+        let output = self.ssh(line)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "'{line}' failed in the guest ({}): {}",
+            output.status,
+            stderr.trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
+    }
+
+    /// Runs a shell line as root, for its exit code.
+    pub fn exit_code(&self, line: &str) -> Result<i32> {
+        let output = self.ssh(line)?;
+        match output.status.code() {
+            None | Some(124 | 255) => bail!(
+                "'{line}' did not reach the guest: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ),
+            Some(code) => Ok(code),
+        }
+    }
+
+    pub fn boot_id(&self) -> Result<String> {
+        self.ask("cat /proc/sys/kernel/random/boot_id")
+    }
+
+    /// Waits until the guest answers from another boot than `old`.
+    pub fn wait_for_new_boot(&mut self, old: &str, deadline: Duration) -> Result<String> {
+        wait::until("other boot id", deadline, || {
+            let output = self
+                .ssh_command(
+                    "cat /proc/sys/kernel/random/boot_id",
+                    &["-o", "ConnectTimeout=5"],
+                )
+                .complete()?;
+            let id = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            Ok((output.status.success() && id != old).then_some(id))
+        })
+    }
+
+    /// A guest that slept in a snapshot believes in the time of its sleep.
+    pub fn set_clock(&self) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        self.ask(&format!("date -s @{now}")).map(drop)
+    }
+
+    pub fn config(&self) -> &VmConfig {
+        &self.config
+    }
+
+    /// The ends of its logs, for the report of a failed test.
+    pub fn last_words(&self) -> Result<String> {
+        let console = console::tail(&self.config.dir.join("console.log"), 40)?;
+        let reports = console::tail(&self.config.dir.join("report.log"), 5)?;
+        Ok(format!("--- console\n{console}\n--- reports\n{reports}"))
+    }
+
+    fn launch(config: VmConfig, extra: &[&str]) -> Result<Self> {
+        fs::create_dir_all(&config.dir)
+            .with_context(|| format!("creating {}", config.dir.display()))?;
+        let vars = config.dir.join("vars.qcow2");
+        if !vars.exists() {
+            Cmd::new("qemu-img")
+                .args([
+                    "convert",
+                    "-O",
+                    "qcow2",
+                    hardware::empty_variables(config.firmware),
+                ])
+                .arg(&vars)
+                .run()?;
+        }
+        let sockets = tempfile::tempdir()?;
+        let socket = sockets.path().join("qmp");
+        let ssh_port = free_port()?;
+        let console = Console::follow(config.dir.join("console.log"));
+        let reports = Console::follow(config.dir.join("report.log"));
+        let log = File::create(config.dir.join("qemu.log"))?;
+        let process = Process(
+            Cmd::new("qemu-system-x86_64")
+                .args(hardware::arguments(&config, &vars, &socket, ssh_port)?)
+                .args(extra)
+                .spawn(Stdio::null(), Stdio::from(log))?,
+        );
+        let qmp = Qmp::connect(&socket).with_context(|| {
+            format!(
+                "starting QEMU, see {}",
+                config.dir.join("qemu.log").display()
+            )
+        })?;
+        Ok(Self {
+            process,
+            qmp,
+            console,
+            reports,
+            ssh_port,
+            _sockets: sockets,
+            config,
+        })
+    }
+
+    fn ssh_command(&self, line: &str, options: &[&str]) -> Cmd {
+        Cmd::new("timeout")
+            .args([
+                COMMAND_SECONDS,
+                "ssh",
+                "-q",
+                "-F",
+                "/dev/null",
+                "-o",
+                "BatchMode=yes",
+            ])
+            .args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+            ])
+            .args(["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6"])
+            .args(options)
+            .arg("-i")
+            .arg(&self.config.ssh_key)
+            .args(["-p", &self.ssh_port.to_string(), "root@127.0.0.1", line])
+    }
+}
+
+/// Ends with its owner, whatever happens in between.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended and been reaped.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that is free on the loopback at this moment.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
+    Ok(listener.local_addr()?.port())
+}

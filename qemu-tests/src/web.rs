@@ -1,0 +1,111 @@
+//! A real web server on the loopback.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use edge_ota::cmd::Cmd;
+use tempfile::TempDir;
+
+use crate::vm::{self, HOST};
+use crate::wait;
+
+/// nginx over one folder; it ends with this value.
+pub struct Web {
+    process: Child,
+    port: u16,
+    work: TempDir,
+}
+
+impl Web {
+    pub fn serve(site: &Path) -> Result<Self> {
+        let work = tempfile::tempdir()?;
+        let port = vm::free_port()?;
+        let conf = work.path().join("nginx.conf");
+        fs::write(&conf, configuration(site, work.path(), port))?;
+        let log = File::create(work.path().join("stderr.log"))?;
+        let process = Cmd::new("nginx")
+            .arg("-p")
+            .arg(work.path())
+            .arg("-c")
+            .arg(&conf)
+            .spawn(Stdio::null(), Stdio::from(log))?;
+        let mut web = Self {
+            process,
+            port,
+            work,
+        };
+        web.wait_until_it_answers()?;
+        Ok(web)
+    }
+
+    /// Where the guests find it.
+    pub fn url_for_guests(&self) -> String {
+        format!("http://{HOST}:{}", self.port)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// One line for each request so far.
+    pub fn requests(&self) -> Result<Vec<String>> {
+        let text = fs::read_to_string(self.work.path().join("access.log"))
+            .context("reading nginx's log")?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    fn wait_until_it_answers(&mut self) -> Result<()> {
+        wait::until("answer of nginx", Duration::from_secs(20), || {
+            if let Some(status) = self.process.try_wait()? {
+                bail!(
+                    "nginx ended ({status}): {}",
+                    fs::read_to_string(self.work.path().join("stderr.log"))?.trim()
+                );
+            }
+            Ok(std::net::TcpStream::connect(("127.0.0.1", self.port))
+                .ok()
+                .map(drop))
+        })
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended and been reaped.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One process in the foreground, so that ending the child ends the server.
+fn configuration(site: &Path, work: &Path, port: u16) -> String {
+    let (site, work) = (site.display(), work.display());
+    format!(
+        "user root;\ndaemon off;\nmaster_process off;\npid {work}/pid;\nerror_log {work}/error.log;\nevents {{}}\n\
+         http {{\n  access_log {work}/access.log;\n  default_type application/octet-stream;\n  sendfile on;\n  \
+         client_body_temp_path {work}/body;\n  proxy_temp_path {work}/proxy;\n  fastcgi_temp_path {work}/fastcgi;\n  \
+         uwsgi_temp_path {work}/uwsgi;\n  scgi_temp_path {work}/scgi;\n  \
+         server {{\n    listen 127.0.0.1:{port};\n    root {site};\n  }}\n}}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serves_a_folder() {
+        let site = tempfile::tempdir().unwrap();
+        fs::write(site.path().join("hello"), "world").unwrap();
+        let web = Web::serve(site.path()).unwrap();
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", web.port)).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET /hello HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        assert!(answer.ends_with("world"), "{answer}");
+        assert_eq!(web.requests().unwrap().len(), 1);
+    }
+}

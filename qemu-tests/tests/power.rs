@@ -1,0 +1,112 @@
+//! Power cuts: the next boot is good and the next upgrade gets there.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use edge_ota::types::Slot;
+use qemu_tests::node::{Node, case};
+use qemu_tests::vm::BOOT;
+
+const REACHED: &str = "edge-test-cut";
+
+#[test]
+fn cut_after_the_deployment() -> Result<()> {
+    case("cut-after-deploy", |node| {
+        cut_during_upgrade(
+            node,
+            "[ $(ls -d /ostree/deploy/edge/deploy/*.0 | wc -l) -gt 1 ]",
+        )
+    })
+}
+
+#[test]
+fn cut_after_the_slot_file() -> Result<()> {
+    case("cut-after-slot-file", |node| {
+        let boot = node.boot_partition()?;
+        cut_during_upgrade(node, &format!("[ -s {boot}/slot-b ]"))
+    })
+}
+
+#[test]
+fn cut_after_arming() -> Result<()> {
+    case("cut-after-arming", |node| {
+        cut_during_upgrade(
+            node,
+            "dd if=/dev/disk/by-partlabel/edge-trial bs=512 skip=15 count=1 status=none | grep -aq trial_slot=b",
+        )
+    })
+}
+
+#[test]
+fn cut_during_the_trial_boot() -> Result<()> {
+    case("cut-in-trial", |node| {
+        node.configure("91-trial", "[trial]\ntries = 2")?;
+        let next = publish(node)?;
+        node.upgrade()?;
+        node.vm.console.wait_for_text("edge_ota.trial=", BOOT)?;
+        node.cut_power()?;
+        // One try is left, and the release is good.
+        node.expect(Slot::B, &next).map(drop)
+    })
+}
+
+#[test]
+fn cut_during_mark_good() -> Result<()> {
+    case("cut-in-mark-good", |node| {
+        let next = node.site.publish(&node.base(), "2", |tree| {
+            tree.write(
+                "usr/lib/systemd/system/edge-ota-mark-good.service.d/90-test.conf",
+                "[Service]\nExecStartPre=/bin/sh -c 'echo edge-test-cut >/dev/ttyS1'\n",
+            )
+        })?;
+        node.upgrade()?;
+        node.vm.wait_for_mark(REACHED, BOOT)?;
+        node.cut_power()?;
+        converges(node, &next)
+    })
+}
+
+/// Cuts the power at the moment the guest sees `condition` while it upgrades.
+fn cut_during_upgrade(node: &mut Node, condition: &str) -> Result<()> {
+    let next = publish(node)?;
+    // The watcher freezes the upgrade, so that it does not run on while the host reacts.
+    let watcher = format!(
+        "until {condition}; do :; done; pkill -STOP -x edge-ota; echo {REACHED} >/dev/ttyS1"
+    );
+    node.vm.ask(&format!(
+        "systemd-run --quiet /bin/sh -c '{}'",
+        watcher.replace('\'', r"'\''")
+    ))?;
+    node.vm
+        .ask("systemd-run --quiet edge-ota upgrade --reboot")?;
+    node.vm.wait_for_mark(REACHED, Duration::from_secs(300))?;
+    node.cut_power()?;
+    converges(node, &next)
+}
+
+fn publish(node: &Node) -> Result<edge_ota::types::CommitChecksum> {
+    node.site.publish(&node.base(), "2", |tree| {
+        tree.write("usr/share/edge-test/release", "2")
+    })
+}
+
+/// The boot after the cut is the old or the new release; from there one more upgrade ends in the new.
+fn converges(node: &mut Node, next: &edge_ota::types::CommitChecksum) -> Result<()> {
+    let status = node.verdict()?;
+    let base = node.base();
+    ensure!(
+        [&base, next].contains(&&status.booted.commit),
+        "neither old nor new: {status:?}"
+    );
+    node.vm.wait_for_ssh(BOOT)?;
+    if &status.booted.commit != next {
+        node.upgrade()?;
+        node.expect(Slot::B, next)?;
+    }
+    node.vm.ask("! dmesg | grep -i 'ext4.*error'")?;
+    ensure!(
+        &node.status()?.booted.commit == next,
+        "the upgrade did not converge"
+    );
+    Ok(())
+}
