@@ -146,10 +146,11 @@ impl Cmd {
         let mut child = self.spawn_recorded(&shown)?;
         let (to, from, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, tail) = thread::scope(|scope| {
-            let writer = scope.spawn(move || match to {
-                // A child that closes its stdin early says why by its exit status.
-                Some(mut to) => drop(to.write_all(&input)),
-                None => {}
+            let writer = scope.spawn(move || {
+                if let Some(mut to) = to {
+                    // A child that closes its stdin early says why by its exit status.
+                    drop(to.write_all(&input));
+                }
             });
             let reader = scope.spawn(move || {
                 let mut bytes = Vec::new();
