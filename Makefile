@@ -58,6 +58,8 @@ install-updater:
 	install -Dm755 "$(TARGET)/release/edge-ota" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
 	for unit in $(wildcard updater/systemd/*.service updater/systemd/*.timer updater/systemd/*.mount); do \
 		install -Dm644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$$unit" || exit 1; done
+	install -Dm644 -t "$(DESTDIR)$(PREFIX)/lib/edge-ota/config.d" updater/config.d/*.toml
+	install -Dm644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system.conf.d" updater/system.conf.d/*.conf
 	for kind in required wanted; do \
 		install -d "$(DESTDIR)$(PREFIX)/lib/edge-ota/health.d/$$kind.d"; \
 		for check in updater/health.d/$$kind.d/*; do [ ! -f "$$check" ] || \
@@ -66,6 +68,7 @@ install-updater:
 uninstall: ## Remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)/bin/edge-build" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
 	rm -f $(patsubst updater/systemd/%,"$(DESTDIR)$(PREFIX)/lib/systemd/system/%",$(wildcard updater/systemd/*))
+	rm -f $(patsubst updater/system.conf.d/%,"$(DESTDIR)$(PREFIX)/lib/systemd/system.conf.d/%",$(wildcard updater/system.conf.d/*))
 	rm -rf "$(DESTDIR)$(PREFIX)/lib/edge-ota"
 
 clean: ## Remove everything built
