@@ -1,15 +1,54 @@
 //! The only file that starts child processes: no shell, arguments in the log, the end of stderr in
 //! the error.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 const TAIL_LINES: usize = 12;
+
+/// How long a child may take to clean up after SIGTERM.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The children that somebody waits for, each at the head of a process group of its own.
+static CHILDREN: Mutex<Children> = Mutex::new(Children { stopped: false, groups: BTreeSet::new() });
+
+struct Children {
+    stopped: bool,
+    groups: BTreeSet<i32>,
+}
+
+/// Ends every child that a call in this file waits for (SIGTERM, later SIGKILL, to its process
+/// group), so that the call fails; from now on such calls start nothing.
+pub fn stop_children() {
+    signal_children(Signal::TERM);
+    thread::spawn(|| {
+        thread::sleep(GRACE);
+        signal_children(Signal::KILL);
+    });
+}
+
+fn signal_children(signal: Signal) {
+    let mut children = children();
+    children.stopped = true;
+    for pid in children.groups.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        // It fails where the group is already empty, which is what we want.
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+fn children() -> MutexGuard<'static, Children> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A command in the making. It inherits nothing on stdin.
 pub struct Cmd {
@@ -35,6 +74,11 @@ impl Cmd {
 
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.inner.env(key, value);
+        self
+    }
+
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.inner.env_remove(key);
         self
     }
 
@@ -93,7 +137,7 @@ impl Cmd {
     fn finish(mut self, stdin: Stdio, input: Vec<u8>, mut line: impl FnMut(&str) + Send) -> Result<Vec<u8>> {
         let shown = self.to_string();
         self.inner.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.inner.spawn().with_context(|| cannot_start(&shown))?;
+        let mut child = self.spawn_recorded(&shown)?;
         let (to, from, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, tail) = thread::scope(|scope| {
             let writer = scope.spawn(move || match to {
@@ -122,7 +166,7 @@ impl Cmd {
             let _ = writer.join();
             (reader.join(), tail)
         });
-        let status = child.wait().with_context(|| format!("waiting for {shown}"))?;
+        let status = wait_recorded(&mut child).with_context(|| format!("waiting for {shown}"))?;
         if !status.success() {
             bail!("{shown} failed ({status}): {}", tail.join(" | "));
         }
@@ -131,6 +175,27 @@ impl Cmd {
             Err(_) => bail!("reading the output of {shown} failed"),
         }
     }
+
+    /// The lock is held over the start, so that no child slips past [`stop_children`].
+    fn spawn_recorded(&mut self, shown: &str) -> Result<Child> {
+        let mut children = children();
+        if children.stopped {
+            bail!("not starting {shown}: interrupted");
+        }
+        let child = self.inner.process_group(0).spawn().with_context(|| cannot_start(shown))?;
+        children.groups.insert(i32::try_from(child.id())?);
+        Ok(child)
+    }
+}
+
+/// Waits, and forgets the child before its number can be given to another.
+fn wait_recorded(child: &mut Child) -> Result<ExitStatus> {
+    let pid = i32::try_from(child.id())?;
+    if let Some(pid) = Pid::from_raw(pid) {
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+    }
+    children().groups.remove(&pid);
+    Ok(child.wait()?)
 }
 
 fn cannot_start(shown: &str) -> String {
@@ -155,6 +220,16 @@ impl fmt::Display for Cmd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recorded_child_is_forgotten() {
+        let mut cmd = Cmd::new("true");
+        let mut child = cmd.spawn_recorded("true").unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(children().groups.contains(&pid));
+        assert!(wait_recorded(&mut child).unwrap().success());
+        assert!(!children().groups.contains(&pid));
+    }
 
     #[test]
     fn output_and_failure() {

@@ -238,6 +238,7 @@ impl Fragment {
     }
 
     fn settings(self) -> Settings {
+        let limits = Limits::default();
         let or = |set: Option<Duration>, seconds| set.unwrap_or(Duration::from_secs(seconds));
         Settings {
             source: Source {
@@ -254,9 +255,9 @@ impl Fragment {
                 check_timeout: or(self.health.check_timeout, 60),
             },
             network: Limits {
-                connect: or(self.network.connect_timeout, 30),
-                stall: or(self.network.stall_timeout, 60),
-                total: or(self.network.total_timeout, 900),
+                connect: self.network.connect_timeout.unwrap_or(limits.connect),
+                stall: self.network.stall_timeout.unwrap_or(limits.stall),
+                total: self.network.total_timeout.unwrap_or(limits.total),
             },
         }
     }

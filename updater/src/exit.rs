@@ -79,6 +79,8 @@ pub const TABLE: &[(Exit, &str)] = &[
 pub enum Stop {
     #[error("version {version} is staged and waits for a reboot")]
     RebootPending { version: String },
+    #[error("the default slot was switched and waits for a reboot")]
+    Switched,
     #[error("the running release is on trial; wait for its verdict")]
     OnTrial,
     #[error("release {} failed on this device before: {reason} (--retry overrides)", commit.short())]
@@ -158,7 +160,7 @@ fn of_refusal(refusal: &Refusal) -> Exit {
 
 fn of_stop(stop: &Stop) -> Exit {
     match stop {
-        Stop::RebootPending { .. } => Exit::RebootPending,
+        Stop::RebootPending { .. } | Stop::Switched => Exit::RebootPending,
         Stop::OnTrial => Exit::OnTrial,
         Stop::Rejected { .. } => Exit::Rejected,
         Stop::HealthFailed(_) => Exit::HealthFailed,

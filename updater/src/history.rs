@@ -41,7 +41,9 @@ pub enum Event {
     Bad,
     /// An operator went back.
     RolledBack,
-    /// The loader went back.
+    /// The loader went back from a trial without a verdict.
+    WentBack,
+    /// The loader could not boot the default and took the other slot.
     Fallback,
     Rejected,
     Refused,
@@ -60,6 +62,7 @@ impl fmt::Display for Event {
             Event::Good => "good",
             Event::Bad => "bad",
             Event::RolledBack => "rolled back",
+            Event::WentBack => "went back",
             Event::Fallback => "fallback",
             Event::Rejected => "rejected",
             Event::Refused => "refused",

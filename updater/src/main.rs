@@ -1,1 +1,117 @@
-fn main() {}
+//! `edge-ota`: parses, dispatches, and maps an error to an exit code.
+
+mod cli;
+mod progress;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use edge_ota::device::Device;
+use edge_ota::exit::{self, Exit, Stop};
+use edge_ota::{config, decide, history, refusal, status, upgrade, verdict};
+
+use cli::{Agent, Cli, Command, Mark};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            eprintln!("edge-ota: {error:#}");
+            exit::of(&error).into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let root = cli.root.as_path();
+    match &cli.command {
+        Command::Status(args) => show_status(root, args.json),
+        Command::History(args) => show_history(root, args.json),
+        Command::Check(args) => check(root, args.json),
+        Command::Upgrade(args) => install(root, args.retry, args.reboot),
+        Command::Rollback(args) => roll_back(root, args.reboot),
+        Command::Mark(Mark::Good) => verdict::good(&mut Device::open_to_write(root)?),
+        Command::Mark(Mark::Bad { reason }) => mark_bad(root, reason),
+        Command::Agent(agent) => act(root, agent),
+    }
+}
+
+fn act(root: &Path, agent: &Agent) -> Result<()> {
+    let open = || Device::open_to_write(root);
+    match agent {
+        Agent::Boot => verdict::at_boot(&mut open()?),
+        Agent::Health => verdict::judge(open, &config::load(root)?, root),
+        Agent::Good => verdict::good(&mut open()?),
+        Agent::Finalize => upgrade::arm(&mut open()?).map(drop),
+        Agent::Deadline => verdict::deadline(open, config::load(root)?.trial.deadline),
+    }
+}
+
+fn show_status(root: &Path, json: bool) -> Result<()> {
+    let status = status::collect(&Device::open_to_read(root)?)?;
+    match json {
+        true => println!("{}", status.to_json()?),
+        false => print!("{}", status.to_text()),
+    }
+    Ok(())
+}
+
+fn show_history(root: &Path, json: bool) -> Result<()> {
+    let entries = Device::open_to_read(root)?.history()?;
+    match json {
+        true => println!("{}", history::json(&entries)?),
+        false => print!("{}", history::table(&entries)),
+    }
+    Ok(())
+}
+
+fn check(root: &Path, json: bool) -> Result<()> {
+    let device = Device::open_to_read(root)?;
+    let offer = upgrade::check(&device)?;
+    let manifest = offer.candidate.manifest();
+    if json {
+        println!("{}", serde_json::to_string_pretty(manifest)?);
+    } else {
+        let expires = refusal::utc(manifest.expires);
+        println!("{} ({}), sequence {}, expires {expires}", manifest.version, manifest.commit.short(), manifest.sequence);
+    }
+    match device.sysroot.booted()? {
+        Some(booted) if booted.commit == manifest.commit => Err(Stop::NothingNew.into()),
+        _ => Ok(()),
+    }
+}
+
+fn install(root: &Path, retry: bool, reboot: bool) -> Result<()> {
+    let mut device = Device::open_to_write(root)?;
+    let staged = upgrade::upgrade(&mut device, retry, progress::reporter())?;
+    if !reboot {
+        println!("{} is staged in slot {}: reboot to try it", staged.version, staged.slot);
+        return Ok(());
+    }
+    upgrade::arm(&mut device)?;
+    println!("{} is armed in slot {}: rebooting", staged.version, staged.slot);
+    drop(device);
+    verdict::reboot()
+}
+
+fn roll_back(root: &Path, reboot: bool) -> Result<()> {
+    let slot = upgrade::rollback(&mut Device::open_to_write(root)?)?;
+    println!("slot {slot} boots next");
+    match reboot {
+        true => verdict::reboot(),
+        false => Ok(()),
+    }
+}
+
+fn mark_bad(root: &Path, reason: &str) -> Result<()> {
+    let mut device = Device::open_to_write(root)?;
+    if decide::state(&device.observe()?) != decide::State::OnTrial {
+        bail!("the running release is not on trial: 'edge-ota rollback' goes back to the other slot");
+    }
+    verdict::bad(&mut device, reason)?;
+    drop(device);
+    verdict::reboot()
+}

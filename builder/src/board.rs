@@ -1,0 +1,244 @@
+//! What a board is: data in `boards/*.toml`, known only here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use edge_ota::types::BoardName;
+use serde::Deserialize;
+
+/// Where boards are looked for when the command line does not say: beside the treefiles of a checkout,
+/// then as installed.
+const PLACES: [&str; 2] = ["boards", "usr/share/edge-build/boards"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Board {
+    pub name: BoardName,
+    pub arch: Arch,
+    /// The package of the kernel.
+    pub kernel: String,
+    pub boot: Boot,
+    /// The console's device and speed, `ttyS0,115200`.
+    pub console: String,
+    #[serde(default)]
+    pub kernel_arguments: Vec<String>,
+    #[serde(default)]
+    pub firmware: Vec<Firmware>,
+    pub initramfs: Initramfs,
+    pub qemu: Option<Qemu>,
+}
+
+/// The architecture in the words of both worlds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arch {
+    /// `amd64`
+    pub debian: String,
+    /// `x86_64`
+    pub rpm: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boot {
+    Grub,
+    Uboot,
+}
+
+impl Boot {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Boot::Grub => "grub",
+            Boot::Uboot => "uboot",
+        }
+    }
+}
+
+/// A package that is unpacked for some of its files and not installed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    pub package: String,
+    /// Path in the package to path below `/usr/lib/ostree-boot/efi`.
+    pub files: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initramfs {
+    /// Kernel modules by name, dependencies not counted; one that is built in is no error.
+    pub modules: Vec<String>,
+}
+
+/// How to run the board in QEMU.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Qemu {
+    /// `x86_64` of `qemu-system-x86_64`.
+    pub system: String,
+    pub machine: String,
+    pub cpu: String,
+    /// MiB
+    pub memory: u32,
+}
+
+impl Board {
+    /// The board's kernel arguments, the console last.
+    pub fn kargs(&self) -> Vec<String> {
+        let mut kargs = self.kernel_arguments.clone();
+        kargs.push(format!("console={}", self.console));
+        kargs
+    }
+}
+
+/// The folder of the boards: `./boards` if it is there, else the installed one below `root`.
+pub fn default_dir(cwd: &Path, root: &Path) -> Result<PathBuf> {
+    let [near, installed] = PLACES;
+    let candidates = [cwd.join(near), root.join(installed)];
+    let found = candidates.iter().find(|dir| dir.is_dir());
+    found.cloned().ok_or_else(|| {
+        let [near, installed] = &candidates;
+        anyhow!(
+            "no boards in {} or {}: give --boards DIR",
+            near.display(),
+            installed.display()
+        )
+    })
+}
+
+pub fn load(dir: &Path, name: &BoardName) -> Result<Board> {
+    let path = dir.join(format!("{name}.toml"));
+    let text = match fs::read_to_string(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let known: Vec<String> = list(dir)?.iter().map(ToString::to_string).collect();
+            bail!(
+                "no board '{name}' in {} (there are: {})",
+                dir.display(),
+                known.join(", ")
+            );
+        }
+        text => text.with_context(|| format!("reading {}", path.display()))?,
+    };
+    let board = parse(&text).map_err(|e| anyhow!("{}:{e}", path.display()))?;
+    if board.name != *name {
+        bail!(
+            "{}: key 'name' is '{}', it must be the file's name",
+            path.display(),
+            board.name
+        );
+    }
+    Ok(board)
+}
+
+/// The boards of a folder, sorted.
+pub fn list(dir: &Path) -> Result<Vec<BoardName>> {
+    let act = || -> Result<Vec<BoardName>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let stem = path
+                    .file_stem()
+                    .and_then(|s| s.to_str())
+                    .unwrap_or_default();
+                names.push(stem.parse()?);
+            }
+        }
+        names.sort();
+        Ok(names)
+    };
+    act().with_context(|| format!("listing the boards in {}", dir.display()))
+}
+
+/// Errors are `<line>: <what>`.
+fn parse(text: &str) -> Result<Board> {
+    let board: Board = toml::from_str(text).map_err(|e| {
+        let before = e
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .unwrap_or_default();
+        let message = e.message().replace('\n', " ");
+        anyhow!("{}: {message}", before.matches('\n').count() + 1)
+    })?;
+    let paths = board
+        .firmware
+        .iter()
+        .flat_map(|f| f.files.iter().flat_map(|(from, to)| [from, to]));
+    for path in paths.chain(board.firmware.iter().map(|f| &f.package)) {
+        if !is_plain_path(path) {
+            bail!("1: firmware: '{path}' is not a plain relative path");
+        }
+    }
+    Ok(board)
+}
+
+fn is_plain_path(path: &str) -> bool {
+    !path.starts_with('-')
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
+        && path
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/._+-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boards() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards")
+    }
+
+    #[test]
+    fn every_board_of_ours_loads() {
+        let names = list(&boards()).unwrap();
+        assert!(names.iter().any(|n| n.as_str() == "x86_64"));
+        for name in names {
+            load(&boards(), &name).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_console_is_the_last_argument() {
+        let board = load(&boards(), &"x86_64".parse().unwrap()).unwrap();
+        assert_eq!(board.kargs(), ["console=tty0", "console=ttyS0,115200"]);
+        assert_eq!(board.boot, Boot::Grub);
+    }
+
+    #[test]
+    fn errors_are_one_line() {
+        let good = fs::read_to_string(boards().join("x86_64.toml")).unwrap();
+        let table = [
+            (
+                good.replace("kernel = ", "kernal = "),
+                "3: unknown field `kernal`",
+            ),
+            (
+                good.replace("\"grub\"", "\"lilo\""),
+                "4: unknown variant `lilo`",
+            ),
+            (
+                good.replace("usr/lib/shim/shim", "../shim"),
+                "1: firmware: '../shim",
+            ),
+            (good.replace("= 1024", "= x"), ""),
+        ];
+        for (text, expected) in table {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(
+                error.starts_with(expected) && !error.contains('\n'),
+                "{error}"
+            );
+        }
+        let error = load(&boards(), &"toaster".parse().unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("no board 'toaster'") && error.contains("x86_64"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! Where the partitions of a disk lie. Pure.
+
+use anyhow::{Result, bail};
+use edge_ota::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
+use sha2::{Digest, Sha256};
+
+const MIB: u64 = 1 << 20;
+const SECTOR: u64 = 512;
+
+/// GPT type ids (UEFI specification, "Defined GPT Partition Entry - Partition Type GUIDs", and the
+/// Linux file system data type).
+const TYPE_ESP: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+const TYPE_LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub disk_id: String,
+    pub size: u64,
+    pub esp: Partition,
+    pub trial: Partition,
+    pub boot: Partition,
+    pub root: Partition,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    pub name: &'static str,
+    pub type_id: &'static str,
+    pub uuid: String,
+    /// Bytes from the start of the disk.
+    pub start: u64,
+    pub size: u64,
+}
+
+/// `esp`, `edge-trial`, `edge-boot`, and the root last, so that it can grow. Ids come from `seed`:
+/// the same release makes the same image, and a device replaces them at its first boot.
+pub fn layout(size: u64, seed: &str) -> Result<Layout> {
+    let size = size / MIB * MIB;
+    let least = 1024 * MIB;
+    if size < least {
+        bail!("a disk of {} MiB is too small: --size must be at least {} MiB", size / MIB, least / MIB);
+    }
+    let mut next = MIB;
+    let mut place = |name, type_id, bytes: u64| {
+        let partition = Partition { name, type_id, uuid: uuid(seed, name), start: next, size: bytes };
+        next += bytes;
+        partition
+    };
+    let esp = place(PART_ESP, TYPE_ESP, 64 * MIB);
+    let trial = place(PART_TRIAL, TYPE_LINUX, MIB);
+    let boot = place(PART_BOOT, TYPE_LINUX, 256 * MIB);
+    let start = boot.start + boot.size;
+    let root = place(PART_ROOT, TYPE_LINUX, size - start - MIB);
+    Ok(Layout { disk_id: uuid(seed, "disk"), size, esp, trial, boot, root })
+}
+
+impl Layout {
+    pub fn partitions(&self) -> [&Partition; 4] {
+        [&self.esp, &self.trial, &self.boot, &self.root]
+    }
+
+    /// What `sfdisk` reads.
+    pub fn sfdisk_script(&self) -> String {
+        let mut script = format!("label: gpt\nlabel-id: {}\n", self.disk_id);
+        for p in self.partitions() {
+            script.push_str(&format!(
+                "start={}, size={}, type={}, uuid={}, name={}\n",
+                p.start / SECTOR,
+                p.size / SECTOR,
+                p.type_id,
+                p.uuid,
+                p.name
+            ));
+        }
+        script
+    }
+}
+
+/// A version 8 (RFC 9562, free form) UUID from a seed.
+pub fn uuid(seed: &str, what: &str) -> String {
+    let digest = Sha256::digest(format!("{seed}\n{what}"));
+    let mut hex: Vec<char> = digest.iter().take(16).flat_map(|b| format!("{b:02X}").chars().collect::<Vec<_>>()).collect();
+    if let Some(version) = hex.get_mut(12) {
+        *version = '8';
+    }
+    if let Some(variant) = hex.get_mut(16) {
+        *variant = 'A';
+    }
+    let text: String = hex.into_iter().collect();
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or("").to_owned();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_follow_each_other_and_end_before_the_backup_table() {
+        let layout = layout(4096 * MIB + 5, "seed").unwrap();
+        let mut end = MIB;
+        for partition in layout.partitions() {
+            assert_eq!(partition.start, end);
+            end += partition.size;
+        }
+        assert_eq!(end, 4095 * MIB);
+        assert!(layout.sfdisk_script().contains("start=2048, size=131072, type=C12A7328"));
+    }
+
+    #[test]
+    fn ids_differ_by_part_and_seed_and_repeat() {
+        assert_eq!(uuid("a", "x"), uuid("a", "x"));
+        assert_ne!(uuid("a", "x"), uuid("a", "y"));
+        assert_ne!(uuid("a", "x"), uuid("b", "x"));
+        assert_eq!(uuid("a", "x").len(), 36);
+    }
+
+    #[test]
+    fn a_disk_too_small_is_refused_with_the_least_size() {
+        assert!(layout(MIB, "s").unwrap_err().to_string().contains("1024 MiB"));
+    }
+}

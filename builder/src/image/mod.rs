@@ -1,0 +1,140 @@
+//! A disk image of a release. Slot a is written by the code that upgrades a device, into a sysroot in
+//! a folder; the folder becomes the root file system.
+
+pub mod filesystems;
+pub mod layout;
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use edge_ota::boot::BootControl;
+use edge_ota::boot::grub::Grub;
+use edge_ota::cmd::Cmd;
+use edge_ota::fetch::{Limits, Location, Source};
+use edge_ota::install::{self, SlotWrite};
+use edge_ota::sysroot::Sysroot;
+use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Slot};
+use edge_ota::{pull, trust};
+
+use crate::interrupt::{self, WorkDir};
+use crate::progress::Progress;
+use layout::Layout;
+
+pub struct Request<'a> {
+    pub board: &'a BoardName,
+    /// The folder that holds `repo/`.
+    pub served: &'a Path,
+    /// The folder of the root documents to trust.
+    pub keys: &'a Path,
+    pub commit: &'a CommitChecksum,
+    pub source: Option<&'a SourceOf>,
+    pub format: Format,
+    /// Bytes
+    pub size: u64,
+    pub out: &'a Path,
+    pub work: &'a WorkDir,
+}
+
+/// Where the devices of this image look for their releases.
+pub struct SourceOf {
+    pub url: String,
+    pub channel: ChannelName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Raw,
+    Qcow2,
+}
+
+/// Makes the image; `out` appears only when it is whole.
+pub fn make(request: &Request, progress: &Progress) -> Result<()> {
+    let layout = layout::layout(request.size, request.commit.as_str())?;
+    let work = request.work.path();
+    let (sysroot_dir, boot_dir) = (request.work.sub("sysroot")?, request.work.sub("boot")?);
+    let trial = work.join("trial.img");
+    filesystems::write_trial(&trial, work)?;
+
+    let step = progress.step("installing slot a");
+    let mut boot = Grub::in_folder(&boot_dir, &trial);
+    let deployment = install_slot_a(request, &sysroot_dir, &mut boot)?;
+    step.done();
+    interrupt::check()?;
+
+    let step = progress.step("writing the file systems");
+    let tree = sysroot_dir.join("ostree/deploy/edge/deploy").join(&deployment);
+    if let Some(source) = request.source {
+        write_source(&tree, source)?;
+    }
+    let raw = work.join("disk.raw");
+    partition(&raw, &layout)?;
+    copy_to(&trial, &raw, layout.trial.start)?;
+    filesystems::write_esp(&raw, &layout.esp, &tree.join("usr/lib/ostree-boot/efi"), work)?;
+    filesystems::write_boot(&raw, &layout.boot, &boot_dir)?;
+    filesystems::write_root(&raw, &layout.root, &sysroot_dir, &deployment)?;
+    step.done();
+    interrupt::check()?;
+
+    let step = progress.step("writing the image");
+    deliver(&raw, request)?;
+    step.done();
+    Ok(())
+}
+
+fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<String> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).with_context(|| format!("opening {}", dir.display()))?;
+    let sysroot = Sysroot::create(dir)?;
+    let source = Source::new(Location::Folder(request.served.to_owned()), Limits::default())?;
+    let root = trust::load_highest(request.keys)?;
+    let verified = pull::fetch_commit(&source, &root, request.board, request.commit)
+        .with_context(|| format!("commit {} in {}", request.commit.short(), request.served.display()))?;
+    pull::pull(&sysroot, &source, &verified, |_| {})?;
+    let write = SlotWrite { slot: Slot::A, commit: request.commit, merge: None, keep: &[] };
+    let file = install::write_slot(&sysroot, boot, &write)?;
+    boot.set_default(Slot::A)?;
+    sysroot.release_pulled()?;
+    Ok(file.deployment)
+}
+
+/// The device's own settings live in its `/etc`, which every upgrade carries over.
+fn write_source(tree: &Path, source: &SourceOf) -> Result<()> {
+    let dir = tree.join("etc/edge-ota/config.d");
+    let text = format!("[source]\nurl = {:?}\nchannel = {:?}\n", source.url, source.channel.as_str());
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let path = dir.join("10-source.toml");
+    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+fn partition(raw: &Path, layout: &Layout) -> Result<()> {
+    File::create(raw).and_then(|file| file.set_len(layout.size)).with_context(|| format!("making {}", raw.display()))?;
+    Cmd::new("sfdisk").arg("--quiet").arg(raw).output_with_input(layout.sfdisk_script().into_bytes()).map(drop)
+}
+
+fn copy_to(from: &Path, disk: &Path, start: u64) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    edge_ota::durable::overwrite(disk, start, &bytes)
+}
+
+fn deliver(raw: &Path, request: &Request) -> Result<()> {
+    let partial = partial_name(request.out)?;
+    let format = match request.format {
+        Format::Raw => "raw",
+        Format::Qcow2 => "qcow2",
+    };
+    let convert = Cmd::new("qemu-img").args(["convert", "-f", "raw", "-O", format]).arg(raw).arg(&partial);
+    if let Err(error) = convert.run() {
+        // What is half written is of no use; the error that matters is the one at hand.
+        let _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    fs::rename(&partial, request.out).with_context(|| format!("writing {}", request.out.display()))
+}
+
+fn partial_name(out: &Path) -> Result<PathBuf> {
+    match out.file_name() {
+        Some(name) => Ok(out.with_file_name(format!(".{}.partial", name.to_string_lossy()))),
+        None => bail!("{} is no file name", out.display()),
+    }
+}

@@ -1,0 +1,135 @@
+//! mmdebstrap, run in a mount namespace of its own: whatever ends it, no mount is left behind.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_ota::cmd::Cmd;
+
+use super::explain::Explainer;
+use super::{Package, Prepared, Request, firmware};
+use crate::interrupt;
+use crate::progress::Step;
+
+/// No documentation, no translations; licences stay.
+pub const DPKG_OPTIONS: [&str; 9] = [
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/groff/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/bug/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
+];
+
+/// Installs into a new root file system and packs it as `to`, which ends in `.tar.zst`.
+pub fn install(
+    request: &Request,
+    prepared: &Prepared,
+    to: &Path,
+    step: &mut Step,
+) -> Result<Vec<Package>> {
+    let ours = request.work.sub("firmware")?;
+    let script = request.work.path().join("customize.sh");
+    let temporary = request.work.sub("mmdebstrap")?;
+    fs::write(&script, firmware::script(request.board))
+        .with_context(|| format!("writing {}", script.display()))?;
+    let hook = format!("sh {} \"$1\" {}", quoted(&script), quoted(&ours));
+    let mut explainer = Explainer::default();
+    let result = command(request, prepared)
+        .arg(format!("--customize-hook={hook}"))
+        .arg(suite(prepared))
+        .arg(to)
+        .args(prepared.sources.iter().map(super::sources::Source::line))
+        .args(prepared.local.iter().map(super::local::Repository::line))
+        .env("TMPDIR", &temporary)
+        .run_with_lines(|line| {
+            explainer.line(line);
+            if let Some(what) = line.strip_prefix("I: ") {
+                step.note(what);
+            }
+        });
+    interrupt::check()?;
+    result.map_err(|e| explainer.explain(&request.treefile.path, request.work.path(), e))?;
+    let list = ours.join("packages");
+    let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
+    Ok(package_list(&text))
+}
+
+fn command(request: &Request, prepared: &Prepared) -> Cmd {
+    let packages: Vec<&str> = prepared.packages.iter().map(String::as_str).collect();
+    Cmd::new("unshare")
+        .args([
+            "--mount",
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=essential",
+            "--format=tar",
+        ])
+        .arg(format!("--architectures={}", request.board.arch.debian))
+        .arg(format!("--include={}", packages.join(",")))
+        .args(DPKG_OPTIONS.map(|option| format!("--dpkgopt={option}")))
+        // apt's own user may not read our work folder.
+        .args([
+            "--aptopt=APT::Sandbox::User \"root\"",
+            "--aptopt=APT::Install-Recommends \"false\"",
+        ])
+        // The kernel's scripts would make an initramfs before the tree is complete.
+        .env("INITRD", "No")
+        .env("LC_ALL", "C.UTF-8")
+}
+
+/// mmdebstrap wants to be told one suite; the sources say the rest.
+fn suite(prepared: &Prepared) -> &str {
+    prepared
+        .sources
+        .first()
+        .map_or("trixie", |source| source.suite.as_str())
+}
+
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
+}
+
+/// Lines of name, version and architecture.
+fn package_list(text: &str) -> Vec<Package> {
+    let mut packages: Vec<Package> = text
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split('\t').map(str::to_owned);
+            Some(Package {
+                name: fields.next()?,
+                version: fields.next()?,
+                arch: fields.next()?,
+            })
+        })
+        .collect();
+    packages.sort();
+    packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted() {
+        let packages = package_list("b\t2\tall\na\t1:1\tamd64\n");
+        assert_eq!(
+            (packages[0].version.as_str(), packages[1].name.as_str()),
+            ("1:1", "b")
+        );
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_a_shell() {
+        let path = Path::new("/a b/it's");
+        let text = Cmd::new("sh")
+            .args(["-c", &format!("printf %s {}", quoted(path))])
+            .text()
+            .unwrap();
+        assert_eq!(text, "/a b/it's");
+    }
+}

@@ -1,0 +1,130 @@
+//! The script that mmdebstrap runs when all packages are installed: it takes the firmware's files from
+//! packages that are not installed, lists what is, and removes what came from the build machine.
+
+use std::fmt::Write;
+
+use crate::board::Board;
+
+/// Below the root of the tree; the files of the ESP and `versions.json`.
+const EFI_DIR: &str = "usr/lib/ostree-boot/efi";
+
+/// `$1` is the root file system, `$2` a folder of ours: firmware packages are fetched into it and the
+/// list of installed packages is written to `$2/packages` (name, version, architecture by tabs).
+/// Names and paths of a board hold no character that a shell would read.
+pub fn script(board: &Board) -> String {
+    let mut text = String::from(HEAD);
+    for firmware in &board.firmware {
+        let package = &firmware.package;
+        let _ = write!(
+            text,
+            "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -qq -o APT::Sandbox::User=root download {package}\n\
+             dpkg-deb -x {package}_*.deb {package}\n"
+        );
+        for (from, to) in &firmware.files {
+            let _ = writeln!(
+                text,
+                "install -D -m 644 {package}/{from} \"$1/{EFI_DIR}/{to}\""
+            );
+        }
+    }
+    text.push_str(&versions(board));
+    text.push_str(TAIL);
+    text
+}
+
+const HEAD: &str = "\
+set -eu
+cd \"$2\"
+dpkg-query --admindir=\"$1/var/lib/dpkg\" -W -f '${Package}\\t${Version}\\t${Architecture}\\n' > packages
+";
+
+/// Host keys and leftovers of the build machine have no place in a tree that many devices share.
+const TAIL: &str = "\
+rm -f \"$1\"/etc/ssh/ssh_host_*
+rm -f \"$1/etc/hostname\" \"$1/etc/.resolv.conf.systemd-resolved.bak\"
+[ -L \"$1/etc/resolv.conf\" ] || rm -f \"$1/etc/resolv.conf\"
+rm -f \"$1\"/etc/apt/sources.list \"$1\"/etc/apt/sources.list.d/*
+rm -f \"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/etc/dpkg/dpkg.cfg.d/99mmdebstrap
+";
+
+/// `versions.json`: package to version.
+fn versions(board: &Board) -> String {
+    let Some((last, others)) = board.firmware.split_last() else {
+        return String::new();
+    };
+    let mut text = String::from("{\n  echo '{'\n");
+    let line = |package: &str, comma: &str| {
+        format!(
+            "  echo \"  \\\"{package}\\\": \\\"$(dpkg-deb -f {package}_*.deb Version)\\\"{comma}\"\n"
+        )
+    };
+    others
+        .iter()
+        .for_each(|f| text.push_str(&line(&f.package, ",")));
+    text.push_str(&line(&last.package, ""));
+    let _ = writeln!(text, "  echo '}}'\n}} > \"$1/{EFI_DIR}/versions.json\"");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_ota::cmd::Cmd;
+    use std::fs;
+    use std::path::Path;
+
+    fn x86_64() -> Board {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards");
+        crate::board::load(&dir, &"x86_64".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_script_is_a_shell_script() {
+        let script = script(&x86_64());
+        Cmd::new("sh")
+            .args(["-n", "/dev/stdin"])
+            .output_with_input(script.clone().into())
+            .unwrap();
+        assert!(
+            script.contains("\"$1/usr/lib/ostree-boot/efi/EFI/BOOT/BOOTX64.EFI\""),
+            "{script}"
+        );
+    }
+
+    #[test]
+    fn versions_are_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join(EFI_DIR)).unwrap();
+        let mut board = x86_64();
+        board.firmware.truncate(2);
+        for firmware in &board.firmware {
+            let tree = dir.path().join("p/DEBIAN");
+            fs::create_dir_all(&tree).unwrap();
+            let name = &firmware.package;
+            let control = format!(
+                "Package: {name}\nVersion: 1+2~3\nArchitecture: all\nMaintainer: m <m@mirror.example>\nDescription: d\n"
+            );
+            fs::write(tree.join("control"), control).unwrap();
+            let deb = dir.path().join(format!("{name}_1.deb"));
+            Cmd::new("dpkg-deb")
+                .args(["--root-owner-group", "-b"])
+                .arg(dir.path().join("p"))
+                .arg(deb)
+                .run()
+                .unwrap();
+        }
+        let script = versions(&board);
+        Cmd::new("sh")
+            .args(["-euc", &script, "sh"])
+            .arg(&root)
+            .current_dir(dir.path())
+            .run()
+            .unwrap();
+        let text = fs::read(root.join(EFI_DIR).join("versions.json")).unwrap();
+        let versions: std::collections::BTreeMap<String, String> =
+            serde_json::from_slice(&text).unwrap();
+        assert_eq!(versions["shim-signed"], "1+2~3");
+        assert_eq!(versions.len(), 2);
+    }
+}

@@ -1,0 +1,204 @@
+//! Package names to a root file system, cached by content.
+
+mod apt;
+mod explain;
+mod firmware;
+mod key;
+mod local;
+pub mod mirrors;
+mod sources;
+mod unpack;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use edge_ota::durable;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::board::Board;
+use crate::interrupt::{self, WorkDir};
+use crate::progress::Progress;
+use crate::treefile::Treefile;
+
+use mirrors::MirrorOptions;
+pub use unpack::unpack;
+
+/// What to install, from where, and where to keep it.
+pub struct Request<'a> {
+    pub treefile: &'a Treefile,
+    pub board: &'a Board,
+    /// Packages that no mirror has, the updater's own; they are installed too.
+    pub local_debs: &'a [PathBuf],
+    pub mirrors: &'a MirrorOptions,
+    pub cache: &'a Path,
+    pub work: &'a WorkDir,
+}
+
+/// An installed root file system, packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// A zstd-compressed tar with owners, modes, extended attributes and hard links.
+    pub path: PathBuf,
+    /// SHA-256 of everything that decides its content.
+    pub key: String,
+    /// Sorted by name.
+    pub packages: Vec<Package>,
+    pub from_cache: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    pub arch: String,
+}
+
+/// The layer from the cache, or a new one.
+pub fn install(request: &Request, progress: &Progress) -> Result<Layer> {
+    let prepared = prepare(request, progress)?;
+    match cached(&request.cache.join("packages"), &prepared.key)? {
+        Some(layer) => {
+            progress
+                .step("installing packages")
+                .done_with("from the cache");
+            Ok(layer)
+        }
+        None => build(request, &prepared, progress),
+    }
+}
+
+/// A new layer, whatever the cache holds; it replaces the cached one.
+pub fn install_afresh(request: &Request, progress: &Progress) -> Result<Layer> {
+    build(request, &prepare(request, progress)?, progress)
+}
+
+/// Everything that is known before anything is installed.
+struct Prepared {
+    packages: BTreeSet<String>,
+    sources: Vec<sources::Source>,
+    local: Option<local::Repository>,
+    key: String,
+}
+
+fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("installing packages needs root: run edge-build as root");
+    }
+    let step = progress.step("reading package sources");
+    let sources = sources::collect(request.treefile, request.mirrors)?;
+    let releases = sources::fetch_releases(&sources)?;
+    let local = local::publish(request.local_debs, request.work)?;
+    let mut packages = request.treefile.packages.clone();
+    packages.insert(request.board.kernel.clone());
+    packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
+    let key = key::of(&key::Inputs {
+        arch: &request.board.arch.debian,
+        packages: &packages,
+        sources: &sources,
+        releases: &releases,
+        local: local.as_ref(),
+        script: &firmware::script(request.board),
+    })?;
+    step.done();
+    Ok(Prepared {
+        packages,
+        sources,
+        local,
+        key,
+    })
+}
+
+fn cached(dir: &Path, key: &str) -> Result<Option<Layer>> {
+    let path = layer_path(dir, key);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let list = list_path(dir, key);
+    let text = fs::read(&list).with_context(|| format!("reading {}", list.display()))?;
+    let packages =
+        serde_json::from_slice(&text).with_context(|| format!("reading {}", list.display()))?;
+    Ok(Some(Layer {
+        path,
+        key: key.to_owned(),
+        packages,
+        from_cache: true,
+    }))
+}
+
+/// The layer appears under its name when it is whole, and after its package list.
+fn build(request: &Request, prepared: &Prepared, progress: &Progress) -> Result<Layer> {
+    let dir = request.cache.join("packages");
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let new = new_file(&dir)?;
+    let mut step = progress.step("installing packages");
+    let packages = apt::install(request, prepared, new.path(), &mut step)?;
+    interrupt::check()?;
+    durable::write(
+        &list_path(&dir, &prepared.key),
+        &serde_json::to_vec_pretty(&packages)?,
+    )?;
+    let path = layer_path(&dir, &prepared.key);
+    keep(new, &path).with_context(|| format!("storing {}", path.display()))?;
+    step.done_with(&format!("{} packages", packages.len()));
+    Ok(Layer {
+        path,
+        key: prepared.key.clone(),
+        packages,
+        from_cache: false,
+    })
+}
+
+fn new_file(dir: &Path) -> Result<NamedTempFile> {
+    let made = tempfile::Builder::new()
+        .prefix(".new-")
+        .suffix(".tar.zst")
+        .tempfile_in(dir);
+    made.with_context(|| format!("making a file in {}", dir.display()))
+}
+
+fn keep(new: NamedTempFile, path: &Path) -> Result<()> {
+    // mmdebstrap may have put another file in the place of the one that was opened.
+    fs::File::open(new.path())?.sync_all()?;
+    new.into_temp_path().persist(path)?;
+    durable::sync_dir(path.parent().context("it has no folder")?)
+}
+
+fn layer_path(dir: &Path, key: &str) -> PathBuf {
+    dir.join(format!("{key}.tar.zst"))
+}
+
+fn list_path(dir: &Path, key: &str) -> PathBuf {
+    dir.join(format!("{key}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_cached_when_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(cached(dir.path(), "k").unwrap(), None);
+        let packages = vec![Package {
+            name: "a".into(),
+            version: "1".into(),
+            arch: "all".into(),
+        }];
+        fs::write(
+            list_path(dir.path(), "k"),
+            serde_json::to_vec(&packages).unwrap(),
+        )
+        .unwrap();
+        assert_eq!(cached(dir.path(), "k").unwrap(), None);
+        let new = new_file(dir.path()).unwrap();
+        keep(new, &layer_path(dir.path(), "k")).unwrap();
+        assert_eq!(
+            cached(dir.path(), "k").unwrap().map(|l| l.packages),
+            Some(packages)
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+}

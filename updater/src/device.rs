@@ -1,0 +1,180 @@
+//! A device as a whole: its settings, state, sysroot and boot loader, opened for reading or writing.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, mount_remount};
+
+use crate::board::{self, BoardFile};
+use crate::boot::BootControl;
+use crate::boot::grub::Grub;
+use crate::config::{self, Settings};
+use crate::decide::{HowBooted, Observed};
+use crate::disk::{self, Disk, PART_TRIAL};
+use crate::durable;
+use crate::exit::Stop;
+use crate::history::{self, Entry, Event};
+use crate::state::{self, State};
+use crate::sysroot::Sysroot;
+use crate::types::{CommitChecksum, Slot};
+
+const BOOT_MOUNT: &str = "run/edge-ota/boot";
+const LOCK: &str = "run/edge-ota/lock";
+const STATE_DIR: &str = "var/lib/edge-ota";
+/// The disk's ids are no longer those of the image.
+const UNIQUE_MARKER: &str = "var/lib/edge-ota/disk-has-own-ids";
+pub const ROOTS_IN_TREE: &str = "usr/lib/edge-ota/root";
+
+pub struct Device {
+    pub root: PathBuf,
+    pub disk: Disk,
+    pub board: BoardFile,
+    pub settings: Settings,
+    pub sysroot: Sysroot,
+    pub boot: Box<dyn BootControl>,
+    pub state: State,
+    _lock: Option<File>,
+}
+
+impl Device {
+    /// For commands that only look.
+    pub fn open_to_read(root: &Path) -> Result<Self> {
+        let disk = find_disk(root)?;
+        disk::mount_boot(&disk, &root.join(BOOT_MOUNT))?;
+        Self::open(root, disk, None)
+    }
+
+    /// Takes the updater's lock, and a mount namespace of our own where the sysroot is writable:
+    /// call it before any thread is started.
+    pub fn open_to_write(root: &Path) -> Result<Self> {
+        let disk = find_disk(root)?;
+        disk::mount_boot(&disk, &root.join(BOOT_MOUNT))?;
+        let lock = disk::try_lock(&root.join(LOCK))?.ok_or(Stop::Locked)?;
+        enter_mount_namespace()?;
+        mount_remount(root.join("sysroot"), MountFlags::BIND | MountFlags::NOATIME, "")
+            .context("making /sysroot writable for this process")?;
+        Self::open(root, disk, Some(lock))
+    }
+
+    fn open(root: &Path, disk: Disk, lock: Option<File>) -> Result<Self> {
+        let boot = Grub::mounted(&root.join(BOOT_MOUNT), &disk.partition(PART_TRIAL)?.device);
+        Ok(Self {
+            root: root.to_owned(),
+            board: board::load(root)?,
+            settings: config::load(root)?,
+            sysroot: Sysroot::open(root)?,
+            boot: Box::new(boot),
+            state: load_state(root),
+            disk,
+            _lock: lock,
+        })
+    }
+
+    pub fn observe(&self) -> Result<Observed> {
+        Ok(Observed {
+            booted: self.booted_slot()?,
+            default: self.boot.default_slot()?,
+            trial: self.boot.trial()?,
+            boots: self.boot.boots()?,
+            how: how_booted(&self.root)?,
+            staged: self.state.staged.as_ref().map(|s| s.commit.clone()),
+        })
+    }
+
+    /// The slot whose link leads to the deployment we run from.
+    fn booted_slot(&self) -> Result<Option<Slot>> {
+        let Some(booted) = self.sysroot.booted()? else { return Ok(None) };
+        for slot in Slot::BOTH {
+            if self.sysroot.slot_deployment(slot)?.is_some_and(|d| d.id == booted.id) {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The deployments of both slots that the loader can boot.
+    pub fn slot_deployments(&self) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for slot in Slot::BOTH {
+            if let Some(file) = self.boot.slot_file(slot)? {
+                ids.push(file.deployment);
+            }
+        }
+        if let Some(booted) = self.sysroot.booted()? {
+            ids.push(booted.id);
+        }
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    pub fn save_state(&self) -> Result<()> {
+        state::save(&self.root.join(STATE_DIR), &self.state)
+    }
+
+    /// One line for the log and one for `edge-ota history`.
+    pub fn record(&self, event: Event, slot: Option<Slot>, commit: Option<&CommitChecksum>, version: &str, detail: &str) -> Result<()> {
+        let entry = Entry {
+            at: now()?,
+            event,
+            slot,
+            commit: commit.cloned(),
+            version: (!version.is_empty()).then(|| version.to_owned()),
+            detail: detail.to_owned(),
+        };
+        eprint!("edge-ota: {}", history::table(std::slice::from_ref(&entry)));
+        history::append(&self.root.join(STATE_DIR), &entry)
+    }
+
+    pub fn history(&self) -> Result<Vec<Entry>> {
+        history::load(&self.root.join(STATE_DIR))
+    }
+
+    pub fn disk_is_unique(&self) -> Result<bool> {
+        let marker = self.root.join(UNIQUE_MARKER);
+        marker.try_exists().with_context(|| format!("asking for {}", marker.display()))
+    }
+
+    pub fn note_disk_is_unique(&self) -> Result<()> {
+        let marker = self.root.join(UNIQUE_MARKER);
+        fs::create_dir_all(self.root.join(STATE_DIR)).with_context(|| format!("making {STATE_DIR}"))?;
+        durable::write(&marker, b"")
+    }
+
+    /// Where root documents newer than the tree's are kept.
+    pub fn stored_roots(&self) -> PathBuf {
+        self.root.join(STATE_DIR).join("root")
+    }
+}
+
+fn find_disk(root: &Path) -> Result<Disk> {
+    Disk::of(root, &root.join("sysroot")).context("finding the disk of the sysroot")
+}
+
+pub fn how_booted(root: &Path) -> Result<HowBooted> {
+    let path = root.join("proc/cmdline");
+    let cmdline = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(HowBooted::parse(&cmdline))
+}
+
+/// A state that cannot be read never stops a device: it starts anew, and says so.
+fn load_state(root: &Path) -> State {
+    let loaded = state::load(&root.join(STATE_DIR));
+    if let Some(warning) = loaded.warning {
+        eprintln!("edge-ota: {warning}");
+    }
+    loaded.state
+}
+
+pub fn now() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())
+}
+
+#[allow(unsafe_code)]
+fn enter_mount_namespace() -> Result<()> {
+    // SAFETY: only CLONE_FILES makes this call unsafe, and it is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+        .context("entering a mount namespace of our own (root is needed)")
+}

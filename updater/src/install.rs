@@ -1,0 +1,79 @@
+//! Writes a system into a slot: the same steps for the first installation into an image and for an
+//! upgrade on a device. At every moment the loader finds the default slot whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::board;
+use crate::boot::{BootControl, BootSource, SlotFile};
+use crate::sysroot::Sysroot;
+use crate::types::{CommitChecksum, Slot};
+
+pub struct SlotWrite<'a> {
+    pub slot: Slot,
+    pub commit: &'a CommitChecksum,
+    /// The deployment whose `/etc` is carried over.
+    pub merge: Option<&'a str>,
+    /// Deployments that must live on: the default slot's.
+    pub keep: &'a [String],
+}
+
+/// Retires the slot, deploys the commit, links the slot to it, copies its boot files, and last of all
+/// writes the slot file, without which the loader boots nothing there.
+pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWrite) -> Result<SlotFile> {
+    boot.retire(write.slot)?;
+    let new = sysroot.deploy(write.commit, write.merge, write.keep)?;
+    sysroot.link_slot(write.slot, &new.id)?;
+    let tree = sysroot.deployment_dir(&new.id);
+    let kernel_dir = kernel_dir(&tree)?;
+    let source = BootSource { kernel: &kernel_dir.join("vmlinuz"), initramfs: &kernel_dir.join("initramfs.img") };
+    let sums = boot.install_files(&new.id, &source, write.keep)?;
+    let file = SlotFile {
+        slot: write.slot,
+        commit: write.commit.clone(),
+        deployment: new.id,
+        version: sysroot.commit_info(write.commit)?.version,
+        options: board::load(&tree)?.kargs.join(" "),
+        kernel_sha256: sums.kernel,
+        initrd_sha256: sums.initramfs,
+    };
+    boot.write_slot_file(&file)?;
+    Ok(file)
+}
+
+/// A slot whose file, deployment and boot files are all there and agree.
+pub fn verified_slot(sysroot: &Sysroot, boot: &dyn BootControl, slot: Slot) -> Result<SlotFile> {
+    let Some(file) = boot.slot_file(slot)? else {
+        bail!("slot {slot} holds no system");
+    };
+    match sysroot.slot_deployment(slot)? {
+        Some(d) if d.id == file.deployment && d.commit == file.commit => {}
+        _ => bail!("slot {slot} names deployment {}, which is not there", file.deployment),
+    }
+    if !sysroot.has_whole_commit(&file.commit)? {
+        bail!("commit {} of slot {slot} is not whole", file.commit.short());
+    }
+    if !boot.files_intact(&file)? {
+        bail!("the boot files of slot {slot} are missing or damaged");
+    }
+    Ok(file)
+}
+
+/// `/usr/lib/modules/<release>` of the tree's one kernel.
+fn kernel_dir(tree: &Path) -> Result<PathBuf> {
+    let modules = tree.join("usr/lib/modules");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&modules).with_context(|| format!("listing {}", modules.display()))? {
+        let dir = entry?.path();
+        if dir.join("vmlinuz").is_file() {
+            found.push(dir);
+        }
+    }
+    match found.pop() {
+        Some(dir) if found.is_empty() => Ok(dir),
+        Some(_) => bail!("{} holds more than one kernel", modules.display()),
+        None => bail!("{} holds no kernel", modules.display()),
+    }
+}

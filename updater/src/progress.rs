@@ -1,0 +1,63 @@
+//! How an upgrade shows its progress: a bar on a terminal, plain lines otherwise; always on stderr.
+
+use std::io::{IsTerminal, stderr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use edge_ota::sysroot::PullProgress;
+use edge_ota::upgrade::Step;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+/// A line each time another tenth of the objects is here.
+const LINES: u32 = 10;
+
+pub fn reporter() -> impl Fn(Step) + Clone + 'static {
+    let bar = stderr().is_terminal().then(|| Arc::new(Mutex::new(None::<ProgressBar>)));
+    let told = Arc::new(AtomicU32::new(0));
+    move |step| match &bar {
+        Some(bar) => on_terminal(bar, step),
+        None => in_lines(&told, step),
+    }
+}
+
+fn on_terminal(bar: &Mutex<Option<ProgressBar>>, step: Step) {
+    let Ok(mut bar) = bar.lock() else { return };
+    match step {
+        Step::Checking => eprintln!("checking the channel"),
+        Step::Pulling(progress) => {
+            let bar = bar.get_or_insert_with(new_bar);
+            bar.set_length(progress.requested.into());
+            bar.set_position(progress.fetched.into());
+            bar.set_message(HumanBytes(progress.bytes).to_string());
+        }
+        Step::Deploying => {
+            if let Some(bar) = bar.take() {
+                bar.finish();
+            }
+            eprintln!("deploying");
+        }
+    }
+}
+
+fn new_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("pulling {wide_bar} {pos}/{len} objects {msg}");
+    let bar = ProgressBar::new(0);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn in_lines(told: &AtomicU32, step: Step) {
+    match step {
+        Step::Checking => eprintln!("checking the channel"),
+        Step::Deploying => eprintln!("deploying"),
+        Step::Pulling(PullProgress { fetched, requested, bytes }) if requested > 0 => {
+            let tenth = fetched.saturating_mul(LINES) / requested;
+            if told.fetch_max(tenth, Ordering::Relaxed) < tenth {
+                eprintln!("pulling: {fetched} of {requested} objects, {}", HumanBytes(bytes));
+            }
+        }
+        Step::Pulling(_) => {}
+    }
+}

@@ -1,0 +1,447 @@
+//! The only file of this crate that names libostree: repository, deployments, pruning.
+//!
+//! Slots are two pinned deployments. libostree writes no boot loader files (`sysroot.bootloader=none`)
+//! and `/ostree/slot-a`, `/ostree/slot-b` are links of ours to the deployments.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ostree::gio;
+use ostree::glib::{self, Variant, VariantDict, VariantTy};
+
+use crate::durable;
+use crate::types::{CommitChecksum, Slot};
+
+/// The stateroot: `/ostree/deploy/edge`.
+pub const STATEROOT: &str = "edge";
+const SIGNATURE_KEY: &str = "ostree.sign.ed25519";
+/// Keeps what is pulled from being pruned until it is deployed.
+const PULLED_REF: &str = "edge-ota/pulled";
+const NONE: Option<&gio::Cancellable> = gio::Cancellable::NONE;
+
+pub struct Sysroot {
+    inner: ostree::Sysroot,
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    pub commit: CommitChecksum,
+    /// `<commit>.<serial>`
+    pub id: String,
+    pub booted: bool,
+}
+
+/// What a commit says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitInfo {
+    pub version: String,
+    pub board: String,
+    pub bootable: bool,
+    pub timestamp: u64,
+    pub kernel_size: u64,
+    pub initramfs_size: u64,
+    objects: Vec<ObjectSize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ObjectSize {
+    checksum: String,
+    kind: ObjectKind,
+    archived: u64,
+    unpacked: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ObjectKind {
+    File,
+    DirTree,
+    DirMeta,
+}
+
+/// What a pull would bring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missing {
+    pub objects: u64,
+    pub download_bytes: u64,
+    /// On disk, whole blocks.
+    pub disk_bytes: u64,
+}
+
+/// How far a pull has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PullProgress {
+    pub fetched: u32,
+    pub requested: u32,
+    pub bytes: u64,
+}
+
+impl Sysroot {
+    /// Makes an empty sysroot in a folder, as it will lie on a root file system.
+    pub fn create(path: &Path) -> Result<Self> {
+        let act = || -> Result<ostree::Sysroot> {
+            // The file system type of a builder's folder need not know the immutable flag.
+            let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
+            inner.ensure_initialized(NONE)?;
+            inner.load(NONE)?;
+            let repo = inner.repo();
+            let config = repo.copy_config();
+            config.set_string("sysroot", "bootloader", "none");
+            config.set_boolean("sysroot", "readonly", true);
+            config.set_string("core", "min-free-space-size", "32MB");
+            repo.write_config_and_reload(&config)?;
+            inner.init_osname(STATEROOT, NONE)?;
+            inner.load(NONE)?;
+            Ok(inner)
+        };
+        let inner = act().with_context(|| format!("making a sysroot in {}", path.display()))?;
+        Ok(Self { inner, path: path.to_owned() })
+    }
+
+    /// Opens an existing sysroot. The caller is in a mount namespace of its own where it may write.
+    pub fn open(path: &Path) -> Result<Self> {
+        let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
+        inner.set_mount_namespace_in_use();
+        inner.load(NONE).with_context(|| format!("opening the sysroot {}", path.display()))?;
+        Ok(Self { inner, path: path.to_owned() })
+    }
+
+    pub fn deployments(&self) -> Result<Vec<Deployment>> {
+        let booted = self.inner.booted_deployment();
+        let own = self.inner.deployments().into_iter().filter(|d| d.osname() == STATEROOT);
+        own.map(|d| {
+            let is_booted = booted.as_ref().is_some_and(|b| b.equal(&d));
+            Ok(Deployment { commit: d.csum().parse()?, id: id_of(&d), booted: is_booted })
+        })
+        .collect()
+    }
+
+    pub fn booted(&self) -> Result<Option<Deployment>> {
+        Ok(self.deployments()?.into_iter().find(|d| d.booted))
+    }
+
+    /// The deployment a slot's link leads to, if it is there.
+    pub fn slot_deployment(&self, slot: Slot) -> Result<Option<Deployment>> {
+        let target = match fs::read_link(self.slot_link(slot)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("reading {}", self.slot_link(slot).display()))?,
+        };
+        let id = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(self.deployments()?.into_iter().find(|d| d.id == id))
+    }
+
+    pub fn deployment_dir(&self, id: &str) -> PathBuf {
+        self.path.join("ostree/deploy").join(STATEROOT).join("deploy").join(id)
+    }
+
+    /// Deploys a commit with `/etc` merged from the deployment `merge`, pins it, and forgets every
+    /// unpinned or unwanted deployment that is not in `keep`. Nothing is pruned yet.
+    pub fn deploy(&self, commit: &CommitChecksum, merge: Option<&str>, keep: &[String]) -> Result<Deployment> {
+        let act = || -> Result<String> {
+            self.inner.lock()?;
+            let _unlock = Unlock(&self.inner);
+            self.inner.load(NONE)?;
+            let merge = match merge {
+                Some(id) => Some(self.find(id)?),
+                None => None,
+            };
+            let origin = self.inner.origin_new_from_refspec(commit.as_str());
+            let new = self.inner.deploy_tree(Some(STATEROOT), commit.as_str(), Some(&origin), merge.as_ref(), &[], NONE)?;
+            let mut list = vec![new.clone()];
+            list.extend(self.wanted(keep));
+            self.write(&list)?;
+            let id = id_of(&new);
+            self.inner.deployment_set_pinned(&self.find(&id)?, true)?;
+            self.inner.load(NONE)?;
+            Ok(id)
+        };
+        let id = act().with_context(|| format!("deploying commit {}", commit.short()))?;
+        Ok(Deployment { commit: commit.clone(), id, booted: false })
+    }
+
+    /// Drops every deployment that is not in `keep` (nor booted, nor pinned by somebody else), and
+    /// prunes what only they used.
+    pub fn prune(&self, keep: &[String]) -> Result<()> {
+        let act = || -> Result<()> {
+            self.inner.lock()?;
+            let _unlock = Unlock(&self.inner);
+            self.inner.load(NONE)?;
+            let wanted = self.wanted(keep);
+            if wanted.len() != self.inner.deployments().len() {
+                self.write(&wanted)?;
+            }
+            self.inner.cleanup(NONE)?;
+            Ok(())
+        };
+        act().context("pruning old deployments")
+    }
+
+    fn write(&self, list: &[ostree::Deployment]) -> Result<()> {
+        let options = ostree::SysrootWriteDeploymentsOpts { do_postclean: false };
+        self.inner.write_deployments_with_options(list, &options, NONE)?;
+        self.inner.load(NONE)?;
+        Ok(())
+    }
+
+    /// Ours are the two that the slot links name; a deployment that an operator pinned stays.
+    fn wanted(&self, keep: &[String]) -> Vec<ostree::Deployment> {
+        let ours: Vec<String> = Slot::BOTH
+            .iter()
+            .filter_map(|slot| fs::read_link(self.slot_link(*slot)).ok())
+            .filter_map(|link| Some(link.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        let booted = self.inner.booted_deployment();
+        let mut list = self.inner.deployments();
+        list.retain(|d| {
+            let id = id_of(d);
+            keep.contains(&id)
+                || booted.as_ref().is_some_and(|b| b.equal(d))
+                || (d.is_pinned() && !ours.contains(&id))
+        });
+        list
+    }
+
+    fn find(&self, id: &str) -> Result<ostree::Deployment> {
+        self.inner
+            .deployments()
+            .into_iter()
+            .find(|d| id_of(d) == id)
+            .with_context(|| format!("deployment {id} is not there"))
+    }
+
+    /// Points the slot's link at a deployment, in one step.
+    pub fn link_slot(&self, slot: Slot, id: &str) -> Result<()> {
+        let link = self.slot_link(slot);
+        let act = || -> Result<()> {
+            let new = self.path.join(format!("ostree/.slot-{slot}.new"));
+            durable::remove(&new)?;
+            symlink(Path::new("deploy").join(STATEROOT).join("deploy").join(id), &new)?;
+            fs::rename(&new, &link)?;
+            durable::sync_dir(&self.path.join("ostree"))
+        };
+        act().with_context(|| format!("linking {}", link.display()))
+    }
+
+    fn slot_link(&self, slot: Slot) -> PathBuf {
+        self.path.join(format!("ostree/slot-{slot}"))
+    }
+
+    pub fn has_whole_commit(&self, commit: &CommitChecksum) -> Result<bool> {
+        let repo = self.inner.repo();
+        if !repo.has_object(ostree::ObjectType::Commit, commit.as_str(), NONE)? {
+            return Ok(false);
+        }
+        let (_, state) = repo.load_commit(commit.as_str())?;
+        Ok(!state.contains(ostree::RepoCommitState::PARTIAL))
+    }
+
+    pub fn commit_info(&self, commit: &CommitChecksum) -> Result<CommitInfo> {
+        let (variant, _) = self
+            .inner
+            .repo()
+            .load_commit(commit.as_str())
+            .with_context(|| format!("reading commit {}", commit.short()))?;
+        CommitInfo::from_variant(&variant)
+    }
+
+    /// Which of a commit's objects are not here yet.
+    pub fn missing(&self, info: &CommitInfo) -> Result<Missing> {
+        let repo = self.inner.repo();
+        let mut missing = Missing::default();
+        for object in &info.objects {
+            let kind = match object.kind {
+                ObjectKind::File => ostree::ObjectType::File,
+                ObjectKind::DirTree => ostree::ObjectType::DirTree,
+                ObjectKind::DirMeta => ostree::ObjectType::DirMeta,
+            };
+            if !repo.has_object(kind, &object.checksum, NONE)? {
+                missing.objects += 1;
+                missing.download_bytes = missing.download_bytes.saturating_add(object.archived);
+                let blocks = object.unpacked.saturating_add(4095) / 4096 * 4096;
+                missing.disk_bytes = missing.disk_bytes.saturating_add(blocks);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Puts a verified commit object and its signatures into the repository, marked as partial: its
+    /// content is still to come.
+    pub fn import_commit(&self, commit: &CommitChecksum, raw: &[u8], detached: &[u8]) -> Result<()> {
+        let act = || -> Result<()> {
+            let repo = self.inner.repo();
+            let there = repo.has_object(ostree::ObjectType::Commit, commit.as_str(), NONE)?;
+            if !there {
+                repo.mark_commit_partial(commit.as_str(), true)?;
+                let variant = typed(raw, "(a{sv}aya(say)sstayay)")?;
+                repo.write_metadata(ostree::ObjectType::Commit, Some(commit.as_str()), &variant, NONE)?;
+            }
+            let detached = typed(detached, "a{sv}")?;
+            repo.write_commit_detached_metadata(commit.as_str(), Some(&detached), NONE)?;
+            repo.set_ref_immediate(None, PULLED_REF, Some(commit.as_str()), NONE)?;
+            Ok(())
+        };
+        act().with_context(|| format!("importing commit {}", commit.short()))
+    }
+
+    /// Fetches the content of an imported commit, each object checked against its checksum. Static
+    /// deltas stay off: their parser is not safe on hostile input.
+    pub fn pull_content(&self, repo_url: &str, commit: &CommitChecksum, each: impl Fn(PullProgress) + 'static) -> Result<()> {
+        let options = VariantDict::new(None);
+        options.insert("refs", vec![commit.as_str()]);
+        options.insert("flags", ostree::RepoPullFlags::UNTRUSTED.bits() as i32);
+        options.insert("depth", 0i32);
+        options.insert("disable-static-deltas", true);
+        options.insert("disable-verify-bindings", true);
+        options.insert("n-network-retries", 5u32);
+        let progress = ostree::AsyncProgress::new();
+        progress.connect_changed(move |p| {
+            each(PullProgress {
+                fetched: p.uint("fetched"),
+                requested: p.uint("requested"),
+                bytes: p.uint64("bytes-transferred"),
+            });
+        });
+        let done = self.inner.repo().pull_with_options(repo_url, &options.end(), Some(&progress), NONE);
+        progress.finish();
+        done.with_context(|| format!("pulling commit {} from {repo_url}", commit.short()))
+    }
+
+    /// Lets what was pulled be pruned, once a deployment holds it or nobody wants it.
+    pub fn release_pulled(&self) -> Result<()> {
+        let repo = self.inner.repo();
+        if repo.resolve_rev(PULLED_REF, true)?.is_some() {
+            repo.set_ref_immediate(None, PULLED_REF, None, NONE)?;
+        }
+        Ok(())
+    }
+
+    /// Free bytes and inodes where the sysroot lies.
+    pub fn free(&self) -> Result<(u64, u64)> {
+        let stat = rustix::fs::statvfs(self.path.join("ostree/repo")).context("asking the sysroot for room")?;
+        Ok((stat.f_bavail * stat.f_frsize, stat.f_favail))
+    }
+}
+
+struct Unlock<'a>(&'a ostree::Sysroot);
+
+impl Drop for Unlock<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+fn id_of(deployment: &ostree::Deployment) -> String {
+    format!("{}.{}", deployment.csum(), deployment.deployserial())
+}
+
+impl CommitInfo {
+    /// Reads a raw commit object. Everything in it is hostile until its signature was checked.
+    pub fn from_raw(raw: &[u8]) -> Result<Self> {
+        Self::from_variant(&typed(raw, "(a{sv}aya(say)sstayay)")?)
+    }
+
+    fn from_variant(variant: &Variant) -> Result<Self> {
+        let metadata = VariantDict::new(Some(&variant.child_value(0)));
+        let text = |key: &str| metadata.lookup::<String>(key).ok().flatten().unwrap_or_default();
+        let number = |key: &str| metadata.lookup::<u64>(key).ok().flatten().unwrap_or(0);
+        let timestamp = variant.child_value(5).get::<u64>().map(u64::from_be).context("a commit without a time")?;
+        let objects = match metadata.lookup_value("ostree.sizes", None) {
+            Some(sizes) => parse_sizes(&sizes)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            version: text("version"),
+            board: text("edge-ota.board"),
+            bootable: metadata.lookup::<bool>("ostree.bootable").ok().flatten().unwrap_or(false),
+            timestamp,
+            kernel_size: number("edge-ota.kernel-size"),
+            initramfs_size: number("edge-ota.initramfs-size"),
+            objects,
+        })
+    }
+
+    pub fn has_sizes(&self) -> bool {
+        !self.objects.is_empty()
+    }
+}
+
+/// `ostree.sizes`: an array of byte arrays, each 32 bytes of checksum, the archived and the unpacked
+/// size as LEB128 numbers, and the object type (ostree-core.h: 1 file, 2 dirtree, 3 dirmeta, 4 commit).
+fn parse_sizes(sizes: &Variant) -> Result<Vec<ObjectSize>> {
+    let entries: Vec<Vec<u8>> = sizes.get().context("ostree.sizes is malformed")?;
+    let parse = |entry: &[u8]| -> Option<Option<ObjectSize>> {
+        let (checksum, rest) = entry.split_at_checked(32)?;
+        let (archived, rest) = leb128(rest)?;
+        let (unpacked, rest) = leb128(rest)?;
+        let kind = match rest.first() {
+            None | Some(1) => ObjectKind::File,
+            Some(2) => ObjectKind::DirTree,
+            Some(3) => ObjectKind::DirMeta,
+            Some(_) => return Some(None),
+        };
+        Some(Some(ObjectSize { checksum: crate::boot::records::hex(checksum), kind, archived, unpacked }))
+    };
+    let mut objects = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        objects.extend(parse(entry).context("ostree.sizes is malformed")?);
+    }
+    Ok(objects)
+}
+
+fn leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0u64;
+    for (i, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f).checked_shl(7 * u32::try_from(i).ok()?)?;
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(i + 1..)?));
+        }
+    }
+    None
+}
+
+/// The signatures in a commit's detached metadata.
+pub fn detached_signatures(detached: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let dict = VariantDict::new(Some(&typed(detached, "a{sv}")?));
+    match dict.lookup_value(SIGNATURE_KEY, Some(VariantTy::new("aay")?)) {
+        Some(value) => value.get().with_context(|| format!("{SIGNATURE_KEY} is malformed")),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn typed(bytes: &[u8], ty: &str) -> Result<Variant> {
+    let ty = VariantTy::new(ty)?;
+    let variant = Variant::from_bytes_with_type(&glib::Bytes::from(bytes), ty);
+    if !variant.is_normal_form() {
+        bail!("not a well-formed value of type {ty}");
+    }
+    Ok(variant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leb128_reads_what_libostree_writes() {
+        let table: &[(&[u8], Option<(u64, usize)>)] = &[
+            (&[0x05], Some((5, 0))),
+            (&[0x80, 0x01, 0xff], Some((128, 1))),
+            (&[0x80], None),
+            (&[0xff; 11], None),
+            (&[], None),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(leb128(bytes).map(|(v, rest)| (v, rest.len())), *expected);
+        }
+    }
+
+    #[test]
+    fn hostile_metadata_is_an_error() {
+        assert!(detached_signatures(b"garbage").is_err());
+        assert!(CommitInfo::from_raw(&[0xff; 100]).is_err());
+        assert_eq!(detached_signatures(b"").unwrap(), Vec::<Vec<u8>>::new());
+    }
+}

@@ -1,0 +1,137 @@
+//! What each boot settles: a trial begun or ended, a verdict good or bad.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::boot::Trial;
+use crate::cmd::Cmd;
+use crate::decide::{self, AtBoot, OnGood, State};
+use crate::device::{self, Device};
+use crate::exit::Stop;
+use crate::health;
+use crate::history::Event;
+use crate::state::Standing;
+use crate::types::Slot;
+
+/// Once after each boot: ids and size of the disk, then what the loader did.
+pub fn at_boot(device: &mut Device) -> Result<()> {
+    if !device.disk_is_unique()? {
+        device.disk.make_unique().context("giving the disk ids of its own")?;
+        device.note_disk_is_unique()?;
+    }
+    if device.disk.grow_root().context("growing the root partition")? {
+        eprintln!("edge-ota: the root file system was grown to the disk");
+    }
+    let seen = device.observe()?;
+    match decide::at_boot(&seen) {
+        AtBoot::Nothing => Ok(()),
+        AtBoot::TrialBegins => note_booted(device, Event::TrialStarted, ""),
+        AtBoot::FinishGood => device.boot.clear_trial(),
+        AtBoot::FellBack => note_booted(device, Event::Fallback, "the loader could not boot the default slot"),
+        AtBoot::TrialEnded(trial) => trial_ended(device, &trial),
+    }
+}
+
+fn note_booted(device: &Device, event: Event, detail: &str) -> Result<()> {
+    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    let version = device.sysroot.commit_info(&booted.commit)?.version;
+    device.record(event, device.observe()?.booted, Some(&booted.commit), &version, detail)
+}
+
+/// The tries are used up without a verdict. Once that may be a power cut; twice it is the release.
+fn trial_ended(device: &mut Device, trial: &Trial) -> Result<()> {
+    let version = match device.state.staged.take() {
+        Some(staged) => staged.version,
+        None => String::new(),
+    };
+    device.state.without_verdict(trial.commit.clone(), device::now()?);
+    let detail = match device.state.standing(&trial.commit, device.settings.trial.retry_delay) {
+        Standing::Rejected => "no verdict again: rejected",
+        _ => "no verdict; to be tried once more after a while",
+    };
+    device.save_state()?;
+    device.boot.clear_trial()?;
+    device.record(Event::WentBack, Some(trial.slot), Some(&trial.commit), &version, detail)
+}
+
+/// Keeps what runs: the default first, then the trial is over, then what neither slot uses goes.
+pub fn good(device: &mut Device) -> Result<()> {
+    let seen = device.observe()?;
+    match decide::on_good(&seen) {
+        OnGood::ResetBoots => device.boot.reset_boots(),
+        OnGood::Promote(slot) => promote(device, slot),
+    }
+}
+
+fn promote(device: &mut Device, slot: Slot) -> Result<()> {
+    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    device.boot.set_default(slot)?;
+    device.boot.clear_trial()?;
+    device.boot.reset_boots()?;
+    device.state.staged = None;
+    device.state.forgive(&booted.commit);
+    device.save_state()?;
+    let version = device.sysroot.commit_info(&booted.commit)?.version;
+    device.record(Event::Good, Some(slot), Some(&booted.commit), &version, "")?;
+    let keep = device.slot_deployments()?;
+    device.boot.prune_files(&keep)?;
+    device.sysroot.prune(&keep)
+}
+
+/// Ends a trial: the commit is rejected, the default boots next.
+pub fn bad(device: &mut Device, reason: &str) -> Result<()> {
+    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    let slot = device.observe()?.booted;
+    device.state.reject(booted.commit.clone(), reason.to_owned(), device::now()?);
+    device.state.staged = None;
+    device.save_state()?;
+    device.boot.clear_trial()?;
+    let version = device.sysroot.commit_info(&booted.commit)?.version;
+    device.record(Event::Bad, slot, Some(&booted.commit), &version, reason)
+}
+
+/// Runs the checks. On trial a failure is the verdict, and the machine goes back; otherwise it is
+/// reported and nothing reboots.
+pub fn judge(open: impl Fn() -> Result<Device>, settings: &crate::config::Settings, root: &std::path::Path) -> Result<()> {
+    let report = health::run(root, &settings.health.units, settings.health.check_timeout)?;
+    for warning in &report.warnings {
+        eprintln!("edge-ota: wanted check: {warning}");
+    }
+    if report.failed.is_empty() {
+        eprintln!("edge-ota: {} health checks passed", report.passed);
+        return Ok(());
+    }
+    let reason = report.failed.join("; ");
+    let mut device = open()?;
+    if decide::state(&device.observe()?) == State::OnTrial {
+        bad(&mut device, &format!("health: {reason}"))?;
+        drop(device);
+        reboot()?;
+    }
+    Err(Stop::HealthFailed(reason).into())
+}
+
+/// Waits for the deadline of this boot and ends a trial that has no verdict by then.
+pub fn deadline(open: impl Fn() -> Result<Device>, after: Duration) -> Result<()> {
+    thread::sleep(after.saturating_sub(uptime()?));
+    let mut device = open()?;
+    if decide::state(&device.observe()?) != State::OnTrial {
+        return Ok(());
+    }
+    bad(&mut device, &format!("no verdict within {}", humantime::format_duration(after)))?;
+    drop(device);
+    reboot()
+}
+
+fn uptime() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/uptime").context("reading /proc/uptime")?;
+    let seconds = text.split_whitespace().next().and_then(|s| s.parse::<f64>().ok());
+    Ok(Duration::from_secs_f64(seconds.context("/proc/uptime holds no number")?))
+}
+
+pub fn reboot() -> Result<()> {
+    Cmd::new("systemctl").args(["--no-block", "reboot"]).run()
+}
