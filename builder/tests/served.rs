@@ -59,7 +59,7 @@ fn check(location: &Location, dir: &Path) {
         stall: Duration::from_secs(10),
         total: Duration::from_secs(10),
     };
-    let source = Source::open(location, &limits).unwrap();
+    let source = Source::new(location.clone(), limits).unwrap();
     let tree_root = trust::load_highest(&dir.join("keys")).unwrap();
     let cap = MAX_BYTES as u64;
     let fetch = |path: &str| Ok(source.get_if_there(path, cap)?);

@@ -57,13 +57,10 @@ pub enum Location {
 }
 
 /// A [`Location`] ready to be read.
-pub enum Source {
-    Web {
-        base: Url,
-        client: Client,
-        limits: Limits,
-    },
-    Folder(PathBuf),
+pub struct Source {
+    location: Location,
+    client: Client,
+    limits: Limits,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -77,11 +74,7 @@ pub enum Answer {
 }
 
 impl Source {
-    pub fn open(location: &Location, limits: &Limits) -> anyhow::Result<Self> {
-        let base = match location {
-            Location::Folder(folder) => return Ok(Source::Folder(folder.clone())),
-            Location::Web(base) => base.clone(),
-        };
+    pub fn new(location: Location, limits: Limits) -> anyhow::Result<Self> {
         // The blocking client applies `timeout` to the answer's head and to each read of its body.
         let client = Client::builder()
             .user_agent(concat!("edge-ota/", env!("CARGO_PKG_VERSION")))
@@ -90,24 +83,24 @@ impl Source {
             .redirect(redirect::Policy::custom(follow))
             .build()
             .context("preparing the web client")?;
-        Ok(Source::Web {
-            base,
+        Ok(Self {
+            location,
             client,
-            limits: limits.clone(),
+            limits,
         })
+    }
+
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Reads the whole file at `path` below the location, of at most `cap` bytes.
     pub fn get(&self, path: &str, cap: u64) -> Result<Vec<u8>, FetchError> {
-        match self {
-            Source::Folder(folder) => read_file(&folder.join(path), cap),
-            Source::Web {
-                base,
-                client,
-                limits,
-            } => {
-                let request = Request::new(base, path, cap, limits)?;
-                request.body(request.send(client.get(request.url.clone()))?)
+        match &self.location {
+            Location::Folder(folder) => read_file(&folder.join(path), cap),
+            Location::Web(base) => {
+                let request = Request::new(base, path, cap, &self.limits)?;
+                request.body(request.send(self.client.get(request.url.clone()))?)
             }
         }
     }
@@ -128,17 +121,12 @@ impl Source {
         cap: u64,
         etag: Option<&str>,
     ) -> Result<Answer, FetchError> {
-        let Source::Web {
-            base,
-            client,
-            limits,
-        } = self
-        else {
+        let Location::Web(base) = &self.location else {
             let bytes = self.get(path, cap)?;
             return Ok(Answer::Changed { bytes, etag: None });
         };
-        let request = Request::new(base, path, cap, limits)?;
-        let mut builder = client.get(request.url.clone());
+        let request = Request::new(base, path, cap, &self.limits)?;
+        let mut builder = self.client.get(request.url.clone());
         if let Some(etag) = etag {
             builder = builder.header(IF_NONE_MATCH, etag);
         }

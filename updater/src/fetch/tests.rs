@@ -14,7 +14,8 @@ fn limits(stall: u64, total: u64) -> Limits {
     }
 }
 
-/// Answers each request by `answer`, which gets the head of the request, on a free port.
+/// Answers each request by `answer`, which gets the head of the request, on a free port. Each
+/// connection is for one request; an answer that another one follows must say so.
 fn server(answer: impl Fn(&str, &mut TcpStream) -> io::Result<()> + Send + 'static) -> Location {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -36,7 +37,7 @@ fn read_head(stream: &TcpStream) -> String {
 }
 
 fn get(location: Location, limits: Limits) -> Result<Vec<u8>, FetchError> {
-    Source::open(&location, &limits)
+    Source::new(location, limits)
         .unwrap()
         .get("channels/stable/x86_64", CAP)
 }
@@ -154,7 +155,7 @@ fn redirects_stay_on_their_scheme() {
         let location = server(move |_, stream| {
             write!(
                 stream,
-                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+                "HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
             )
         });
         let found = get(location, limits(5000, 5000));
@@ -188,12 +189,12 @@ fn a_redirect_from_https_to_http_is_refused() {
 fn an_etag_is_sent_and_heeded() {
     let location = server(|head, to| {
         if head.to_lowercase().contains("if-none-match: \"1\"") {
-            to.write_all(b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n")
+            to.write_all(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\nETag: \"1\"\r\n\r\n")
         } else {
-            to.write_all(b"HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 2\r\n\r\nhi")
+            to.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"1\"\r\nContent-Length: 2\r\n\r\nhi")
         }
     });
-    let source = Source::open(&location, &limits(5000, 5000)).unwrap();
+    let source = Source::new(location, limits(5000, 5000)).unwrap();
     let first = source.get_if_changed("m", CAP, None).unwrap();
     let etag = Some("\"1\"".to_owned());
     assert_eq!(
@@ -243,7 +244,7 @@ fn folders_are_read_alike() {
         dir.path().display().to_string(),
         format!("file://{}", dir.path().display()),
     ] {
-        let source = Source::open(&text.parse().unwrap(), &limits(1, 1)).unwrap();
+        let source = Source::new(text.parse().unwrap(), limits(1, 1)).unwrap();
         assert_eq!(source.get("root/1.root", CAP).unwrap().len(), 1000);
         assert_eq!(source.get_if_there("root/2.root", CAP).unwrap(), None);
         let error = source.get("large", CAP).unwrap_err();
