@@ -2,6 +2,7 @@
 
 // The lint spares test functions but not what they call.
 #![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 
