@@ -1,5 +1,8 @@
 //! A small root file system is laid out, committed into a real repository and judged.
 
+// The lint spares test functions but not what they call.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -4,10 +4,11 @@
 set -u
 export PATH=/usr/bin:/usr/sbin
 
-ROUND=0.2
-ROUNDS=450          # 90 s for the disk to appear
-SETTLED=50          # 10 s for a second disk with the same identity
-DEADLINE=180
+# Seconds.
+PAUSE=0.2       # between two looks at the devices
+PATIENCE=90     # for the disk to appear
+SETTLED=10      # for a second disk with the same identity to appear
+DEADLINE=180    # for all of it
 
 say() {
     echo "<2>edge-init: $*" >/dev/kmsg || echo "edge-init: $*"
@@ -34,6 +35,11 @@ watch() {
     wait "$sleeper"
     say "no root file system after $DEADLINE s"
     reset
+}
+
+uptime() {
+    read -r seconds rest </proc/uptime
+    echo "${seconds%.*}"
 }
 
 # Loads the driver of every device that has one. Does nothing when no device was added.
@@ -110,7 +116,7 @@ choose() {
         return
     fi
     # A loader that could not write its counter must not keep the only disk from booting.
-    if [ "$found" -eq 1 ] && [ "$round" -ge "$SETTLED" ]; then
+    if [ "$found" -eq 1 ] && [ "$waited" -ge "$SETTLED" ]; then
         say "the boot counter of $first is not $seq; it is the only disk"
         device=/dev/$first
         return
@@ -124,12 +130,13 @@ find_root() {
         PARTUUID=*) partuuid=${root#PARTUUID=} ;;
         *) fail "root=$root is not a PARTUUID" ;;
     esac
-    round=0 plugged= device= doubt=
-    while [ "$round" -lt "$ROUNDS" ]; do
+    waited=0 plugged= device= doubt=
+    begin=$(uptime)
+    while [ "$waited" -lt "$PATIENCE" ]; do
         coldplug
         choose && return
-        sleep "$ROUND"
-        round=$((round + 1))
+        sleep "$PAUSE"
+        waited=$(($(uptime) - begin))
     done
     fail "$doubt"
 }

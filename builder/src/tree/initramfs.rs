@@ -76,7 +76,7 @@ pub fn build(root: &Path, kernel: &Kernel, drivers: &Drivers) -> Result<Vec<u8>>
         if !missing.is_empty() {
             bail!("it lacks {}", missing.join(", "));
         }
-        zstd::encode_all(cpio::write(&entries).as_slice(), 12).context("compressing it")
+        zstd::encode_all(cpio::write(&entries).as_slice(), 9).context("compressing it")
     };
     act().context("making the initramfs")
 }

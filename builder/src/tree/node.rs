@@ -97,10 +97,8 @@ fn write_settings(root: &Path, node: &Node) -> Result<()> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        if !name
-            .strip_suffix(".root")
-            .is_some_and(|n| n.parse::<u32>().is_ok())
-        {
+        let number = name.strip_suffix(".root").map(str::parse::<u32>);
+        if !matches!(number, Some(Ok(_))) {
             bail!("a trusted root is named <n>.root, not {}", source.display());
         }
         let bytes = fs::read(source).with_context(|| format!("reading {}", source.display()))?;
