@@ -11,7 +11,7 @@ use edge_ota::cmd::Cmd;
 use edge_ota::types::CommitChecksum;
 use sha2::{Digest, Sha256};
 
-use crate::site::{BOARD, CHANNEL, Site};
+use crate::site::{BOARD, Site};
 use crate::status::State;
 use crate::vm::{BOOT, Firmware, Vm, VmConfig};
 
@@ -161,14 +161,7 @@ fn make(workspace: &Path, home: &Path, dir: &Path) -> Result<()> {
     let image = new.join("image.qcow2");
     step("make its image", || {
         site.edge_build("image")
-            .args([
-                "--board",
-                BOARD,
-                "--channel",
-                CHANNEL,
-                "--commit",
-                base.as_str(),
-            ])
+            .args(["--board", BOARD, "--commit", base.as_str()])
             .args(["--url", NOWHERE, "--format", "qcow2", "--out"])
             .arg(&image)
             .run()
@@ -223,15 +216,10 @@ fn content_key(workspace: &Path) -> Result<String> {
     );
     let mut hash = Sha256::new();
     add_to_key(&mut hash, &builder)?;
-    for part in [
-        "treefiles",
-        "boards",
-        "qemu-tests/treefiles",
-        "updater",
-        "target/deb",
-    ] {
+    for part in ["treefiles", "boards", "qemu-tests/treefiles", "updater"] {
         add_to_key(&mut hash, &workspace.join(part))?;
     }
+    add_to_key(&mut hash, &target_dir(workspace).join("deb"))?;
     Ok(hash
         .finalize()
         .iter()

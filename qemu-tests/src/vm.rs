@@ -22,7 +22,8 @@ pub const HOST: &str = "10.0.2.2";
 /// From power on to a verdict under emulation, on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(300);
 
-/// One SSH command.
+/// One SSH command. The handshake alone takes seconds under emulation, more on a busy host, hence the
+/// generous `ConnectTimeout`s, which count it in.
 const COMMAND_SECONDS: &str = "300";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +175,7 @@ impl Vm {
                 );
             }
             let output = self
-                .ssh_command("true", &["-o", "ConnectTimeout=5"])
+                .ssh_command("true", &["-o", "ConnectTimeout=30"])
                 .complete()?;
             Ok(output.status.success().then_some(()))
         })
@@ -182,7 +183,7 @@ impl Vm {
 
     /// Runs a shell line as root; its status is the caller's to judge.
     pub fn ssh(&self, line: &str) -> Result<Output> {
-        self.ssh_command(line, &["-o", "ConnectTimeout=20"])
+        self.ssh_command(line, &["-o", "ConnectTimeout=60"])
             .complete()
     }
 
@@ -223,7 +224,7 @@ impl Vm {
             let output = self
                 .ssh_command(
                     "cat /proc/sys/kernel/random/boot_id",
-                    &["-o", "ConnectTimeout=5"],
+                    &["-o", "ConnectTimeout=30"],
                 )
                 .complete()?;
             let id = String::from_utf8_lossy(&output.stdout).trim().to_owned();

@@ -13,7 +13,7 @@ use edge_ota::types::{CommitChecksum, Slot};
 use qemu_tests::figures::Figures;
 use qemu_tests::lab;
 use qemu_tests::node::expect_settled;
-use qemu_tests::site::{BOARD, CHANNEL, Site};
+use qemu_tests::site::{BOARD, Site};
 use qemu_tests::variant;
 use qemu_tests::vm::{BOOT, Vm, VmConfig};
 use qemu_tests::web::Web;
@@ -91,14 +91,7 @@ impl Demo {
         figures.time("image", || {
             self.site
                 .edge_build("image")
-                .args([
-                    "--board",
-                    BOARD,
-                    "--channel",
-                    CHANNEL,
-                    "--commit",
-                    first.as_str(),
-                ])
+                .args(["--board", BOARD, "--commit", first.as_str()])
                 .args([
                     "--url",
                     "http://updates.example:8080",
