@@ -23,6 +23,7 @@ use edge_ota::types::BoardName;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    keep_deployments_mutable();
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,6 +36,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// libostree would set the immutable flag on the deployments of an image in the making, and then the
+/// work folder could not be removed.
+#[allow(unsafe_code)]
+fn keep_deployments_mutable() {
+    // SAFETY: called before any other thread is started.
+    unsafe { std::env::set_var("OSTREE_SYSROOT_DEBUG", "mutable-deployments") }
 }
 
 fn run(cli: &Cli) -> Result<()> {

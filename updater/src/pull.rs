@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::boot::records::hex;
-use crate::fetch::Source;
+use crate::fetch::{Location, Source};
 use crate::refusal::Refusal;
 use crate::sysroot::{self, CommitInfo, PullProgress, Sysroot};
 use crate::trust::Root;
@@ -71,9 +71,9 @@ fn check_info(info: &CommitInfo, board: &BoardName) -> Result<(), Refusal> {
 /// Imports a verified commit and fetches its content.
 pub fn pull(sysroot: &Sysroot, source: &Source, verified: &Verified, each: impl Fn(PullProgress) + 'static) -> Result<()> {
     sysroot.import_commit(&verified.commit, &verified.raw, &verified.detached)?;
-    let url = match source {
-        Source::Web { base, .. } => format!("{}/repo", base.as_str().trim_end_matches('/')),
-        Source::Folder(folder) => format!("file://{}/repo", folder.display()),
+    let url = match source.location() {
+        Location::Web(base) => format!("{}/repo", base.as_str().trim_end_matches('/')),
+        Location::Folder(folder) => format!("file://{}/repo", folder.display()),
     };
     sysroot.pull_content(&url, &verified.commit, each).context("the content of the release did not come in whole")
 }

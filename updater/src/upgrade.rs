@@ -32,7 +32,7 @@ pub struct Offer {
 /// Reads and verifies the channel's manifest. Nothing is written but newer root documents.
 pub fn check(device: &Device) -> Result<Offer> {
     let settings = &device.settings;
-    let source = Source::open(settings.source.url()?, &settings.network)?;
+    let source = Source::new(settings.source.url()?.clone(), settings.network.clone())?;
     let root = trusted_root(device, &source)?;
     let path = channel::path(&settings.source.channel, &device.board.board);
     let document = source.get(&path, MANIFEST_CAP)?;

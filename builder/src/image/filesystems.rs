@@ -17,12 +17,11 @@ const KIB: u64 = 1024;
 pub fn write_esp(disk: &Path, partition: &Partition, efi: &Path, work: &Path) -> Result<()> {
     let script = work.join("grub.cfg");
     std::fs::write(&script, grub::SCRIPT).with_context(|| format!("writing {}", script.display()))?;
-    let id = format!("0x{}", partition.uuid.get(..8).unwrap_or("0"));
+    let id = partition.uuid.get(..8).unwrap_or("0");
     let image = mtools_image(disk, partition);
-    Cmd::new("mkfs.vfat")
-        .args(["-F", "32", "-n", "ESP", "-i", &id, "--offset", &(partition.start / 512).to_string()])
-        .arg(disk)
-        .arg((partition.size / KIB).to_string())
+    Cmd::new("mformat")
+        .args(["-F", "-h", "64", "-s", "32", "-c", "1", "-v", "ESP", "-N", id])
+        .args(["-T", &(partition.size / 512).to_string(), "-i", &image, "::"])
         .run()?;
     Cmd::new("mcopy").args(["-s", "-i", &image]).arg(efi.join("EFI")).arg("::").run()?;
     Cmd::new("mmd").args(["-i", &image, "::EFI/debian"]).run()?;

@@ -96,7 +96,7 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
 fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<String> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).with_context(|| format!("opening {}", dir.display()))?;
     let sysroot = Sysroot::create(dir)?;
-    let source = Source::open(&Location::Folder(request.served.to_owned()), &Limits::default())?;
+    let source = Source::new(Location::Folder(request.served.to_owned()), Limits::default())?;
     let root = trust::load_highest(request.keys)?;
     let verified = pull::fetch_commit(&source, &root, request.board, request.commit)
         .with_context(|| format!("commit {} in {}", request.commit.short(), request.served.display()))?;
