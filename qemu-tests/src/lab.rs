@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use edge_ota::cmd::Cmd;
 use edge_ota::types::CommitChecksum;
 use sha2::{Digest, Sha256};
@@ -82,6 +82,18 @@ pub fn builder(workspace: &Path) -> PathBuf {
     )
 }
 
+/// The package that `make deb` left.
+pub fn updater_package(workspace: &Path) -> Result<PathBuf> {
+    let dir = target_dir(workspace).join("deb");
+    for entry in fs::read_dir(&dir).with_context(|| format!("listing {}: run 'make deb' first", dir.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "deb") {
+            return Ok(path);
+        }
+    }
+    bail!("{} holds no package: run 'make deb' first", dir.display())
+}
+
 /// Writes the test node's treefile over the treefiles in `treefiles`, with a fresh SSH key for root
 /// beside it; returns the treefile.
 pub fn write_treefile(treefiles: &Path, dir: &Path, ssh_key: &Path) -> Result<PathBuf> {
@@ -152,7 +164,8 @@ fn make(workspace: &Path, home: &Path, dir: &Path) -> Result<()> {
     let base = step("compose the test node", || {
         let printed = site
             .edge_build("compose")
-            .args(["--board", BOARD])
+            .args(["--board", BOARD, "--deb"])
+            .arg(updater_package(workspace)?)
             .arg(&treefile)
             .text()?;
         Ok(printed.trim().parse::<CommitChecksum>()?)

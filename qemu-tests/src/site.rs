@@ -47,6 +47,7 @@ impl Site {
 
     pub fn edge_build(&self, command: &str) -> Cmd {
         Cmd::new(&self.builder)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .arg(command)
             .arg("--repo")
             .arg(self.repo())
