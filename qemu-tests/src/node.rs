@@ -116,12 +116,16 @@ impl Node {
         self.vm.power_on()
     }
 
-    /// Where the boot partition is mounted in the guest; mounted if it is not.
+    /// Where the updater has the boot partition mounted in the guest, read-only.
     pub fn boot_partition(&self) -> Result<String> {
-        self.vm.ask(
-            "at=$(findmnt -nro TARGET -S PARTLABEL=edge-boot | head -n 1); \
-             if [ -z \"$at\" ]; then at=/run/edge-test-boot; mkdir -p $at; mount PARTLABEL=edge-boot $at; fi; echo $at",
-        )
+        self.vm.ask("edge-ota status >/dev/null && findmnt -nro TARGET -S PARTLABEL=edge-boot | head -n 1")
+    }
+
+    /// As [`Node::boot_partition`], made writable until the next boot.
+    pub fn writable_boot_partition(&self) -> Result<String> {
+        let at = self.boot_partition()?;
+        self.vm.ask(&format!("mount -o remount,rw {at}"))?;
+        Ok(at)
     }
 }
 

@@ -3,79 +3,58 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use edge_ota::exit::Exit;
 use edge_ota::types::CommitChecksum;
 use qemu_tests::node::{Node, case};
 use qemu_tests::site::{BOARD, CHANNEL, Site};
 use qemu_tests::variant;
 
-const BAD_SIGNATURE: i32 = 20;
-const STALE: i32 = 21;
-const WRONG_BOARD: i32 = 22;
-const DOWNGRADE: i32 = 23;
-const COMMIT_MISMATCH: i32 = 24;
-
 #[test]
 fn each_refusal_has_its_own_exit_code_and_changes_nothing() -> Result<()> {
     case("refusals", |node| {
-        let base = node.base();
         let before = fingerprint(node)?;
-        let older = node.site.read_manifest()?;
+        let first = node.site.read_manifest()?;
         let good = next(node, "2")?;
         node.site.sign(&good)?;
 
-        let refuse = |node: &Node, what: &str, expected: i32| -> Result<()> {
-            let code = node.vm.exit_code("edge-ota upgrade")?;
-            ensure!(code == expected, "{what}: exit code {code}, not {expected}");
-            ensure!(
-                fingerprint(node)? == before,
-                "{what}: something changed on disk"
-            );
-            Ok(())
-        };
-
+        // The floor rises to sequence 2 here: the manifest is good, its commit is not.
         let unsigned = next(node, "unsigned")?;
         node.site.release_ungated(&unsigned)?;
-        refuse(node, "unsigned commit", BAD_SIGNATURE)?;
+        refused(node, &before, "unsigned commit", Exit::Unsigned)?;
+        let second = node.site.read_manifest()?;
 
-        strangers(node).release_ungated(&good)?;
-        refuse(node, "wrong key", BAD_SIGNATURE)?;
+        node.site.replace_manifest(&first)?;
+        refused(node, &before, "older sequence", Exit::Downgrade)?;
 
-        node.site
-            .release_command("aarch64", &good)
-            .arg("--skip-gate")
-            .run()?;
-        node.site.replace_manifest(&fs::read(
-            node.site.dir.join("channels").join(CHANNEL).join("aarch64"),
-        )?)?;
-        refuse(node, "manifest for another board", WRONG_BOARD)?;
+        let strangers = strangers(node)?;
+        strangers.release_ungated(&good)?;
+        node.site.replace_manifest(&strangers.read_manifest()?)?;
+        refused(node, &before, "wrong key", Exit::BadSignature)?;
 
-        node.site
-            .release_command(BOARD, &good)
-            .args(["--expires-in", "1s"])
-            .run()?;
+        node.site.release_command("aarch64", &good).arg("--skip-gate").run()?;
+        let foreign = node.site.dir.join("channels").join(CHANNEL).join("aarch64");
+        node.site.replace_manifest(&fs::read(foreign)?)?;
+        refused(node, &before, "manifest for another board", Exit::WrongBoard)?;
+
+        node.site.replace_manifest(&second)?;
+        node.site.release_command(BOARD, &good).args(["--expires-in", "1s"]).run()?;
         node.vm.ask("date -s '+1 hour'")?;
-        refuse(node, "expired manifest", STALE)?;
+        refused(node, &before, "expired manifest", Exit::Stale)?;
         node.vm.set_clock()?;
 
         let lost = next(node, "lost")?;
         node.site.sign(&lost)?;
         node.site.release(&lost)?;
-        swap_commit_object(node, &lost, &base)?;
-        refuse(
-            node,
-            "manifest and repository that do not match",
-            COMMIT_MISMATCH,
-        )?;
-
-        // The newest sequence is remembered as soon as its manifest is valid.
-        node.site.release(&good)?;
-        ensure!(
-            node.vm.exit_code("edge-ota check")? == 0,
-            "the good release is not seen"
-        );
-        node.site.replace_manifest(&older)?;
-        refuse(node, "older sequence", DOWNGRADE)
+        swap_commit_object(node, &lost, &node.base())?;
+        refused(node, &before, "manifest and repository that do not match", Exit::CommitMismatch)
     })
+}
+
+fn refused(node: &Node, before: &str, what: &str, expected: Exit) -> Result<()> {
+    let code = node.vm.exit_code("edge-ota upgrade")?;
+    ensure!(code == i32::from(expected.code()), "{what}: exit code {code}, not {expected:?}");
+    ensure!(fingerprint(node)? == before, "{what}: something changed on disk");
+    Ok(())
 }
 
 fn next(node: &Node, version: &str) -> Result<CommitChecksum> {
@@ -84,13 +63,12 @@ fn next(node: &Node, version: &str) -> Result<CommitChecksum> {
     })
 }
 
-/// The same folder, signed with keys that the device does not know.
-fn strangers(node: &Node) -> Site {
-    Site {
-        dir: node.site.dir.clone(),
-        keys: node.lab.strange_keys.clone(),
-        builder: node.site.builder.clone(),
-    }
+/// Another site with the same repository and keys that the device does not know.
+fn strangers(node: &Node) -> Result<Site> {
+    let dir = node.dir.join("strangers");
+    fs::create_dir_all(&dir)?;
+    std::os::unix::fs::symlink(node.site.repo(), dir.join("repo"))?;
+    Ok(Site { dir, keys: node.lab.strange_keys.clone(), builder: node.site.builder.clone() })
 }
 
 /// A repository that gives another commit than asked for. A new file: copies share the old one.

@@ -9,8 +9,8 @@ use qemu_tests::variant::Changes;
 
 /// The documented deadline of a trial without a verdict, for tests, plus two boots under emulation.
 const BACK: Duration = Duration::from_secs(900);
-const ONE_TRY: &str = "[trial]\ntries = 1\ndeadline = \"3min\"";
-const TWO_TRIES: &str = "[trial]\ntries = 2\ndeadline = \"3min\"";
+const ONE_TRY: &str = "[trial]\ntries = 1\ndeadline = \"150s\"";
+const TWO_TRIES: &str = "[trial]\ntries = 2\ndeadline = \"150s\"";
 
 #[test]
 fn a_failing_health_check_brings_the_old_release_back() -> Result<()> {

@@ -38,6 +38,9 @@ fn slots_take_turns_and_the_machine_keeps_what_is_its_own() -> Result<()> {
             "something of the machine changed: {own} became {}",
             belongings(node)?
         );
+        // Whatever the prunes took, both slots still boot: this one from power on, the other below.
+        node.cut_power()?;
+        node.expect(Slot::B, &userspace)?;
         node.vm.ask("edge-ota rollback")?;
         let boot = node.vm.boot_id()?;
         node.vm.ssh("systemctl reboot")?;
@@ -56,9 +59,6 @@ fn slots_take_turns_and_the_machine_keeps_what_is_its_own() -> Result<()> {
 
 fn move_to(node: &mut Node, slot: Slot, commit: &CommitChecksum) -> Result<()> {
     node.upgrade()?;
-    node.expect(slot, commit)?;
-    // Whatever the prune after the verdict took, the next power on must find its way.
-    node.cut_power()?;
     node.expect(slot, commit).map(drop)
 }
 

@@ -21,6 +21,7 @@ pub enum Exit {
     Downgrade = 23,
     CommitMismatch = 24,
     TooNew = 25,
+    Unsigned = 26,
     NoSpace = 30,
     Network = 31,
     Locked = 32,
@@ -65,6 +66,7 @@ pub const TABLE: &[(Exit, &str)] = &[
         "refused: the commit is not the one the manifest names",
     ),
     (Exit::TooNew, "refused: needs a newer edge-ota"),
+    (Exit::Unsigned, "refused: the commit is not signed by the keys this device trusts"),
     (Exit::NoSpace, "not enough space; nothing was changed"),
     (
         Exit::Network,
@@ -146,6 +148,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 
 fn of_refusal(refusal: &Refusal) -> Exit {
     match refusal {
+        Refusal::BadSignature { what: "commit", .. } => Exit::Unsigned,
         Refusal::Malformed { .. } | Refusal::BadSignature { .. } | Refusal::WrongRoot { .. } => {
             Exit::BadSignature
         }
@@ -221,7 +224,7 @@ mod tests {
     fn table_is_whole_sorted_and_distinct() {
         let codes: Vec<u8> = TABLE.iter().map(|(exit, _)| exit.code()).collect();
         assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
-        assert_eq!(codes.len(), 16);
+        assert_eq!(codes.len(), 17);
         assert!(help().contains("  77  nothing new\n"));
     }
 }

@@ -20,6 +20,7 @@ pub const STATEROOT: &str = "edge";
 const SIGNATURE_KEY: &str = "ostree.sign.ed25519";
 /// Keeps what is pulled from being pruned until it is deployed.
 const PULLED_REF: &str = "edge-ota/pulled";
+const REMOTE: &str = "edge-ota";
 const NONE: Option<&gio::Cancellable> = gio::Cancellable::NONE;
 
 pub struct Sysroot {
@@ -290,7 +291,9 @@ impl Sysroot {
     /// Fetches the content of an imported commit, each object checked against its checksum. Static
     /// deltas stay off: their parser is not safe on hostile input.
     pub fn pull_content(&self, repo_url: &str, commit: &CommitChecksum, each: impl Fn(PullProgress) + 'static) -> Result<()> {
+        self.ensure_remote()?;
         let options = VariantDict::new(None);
+        options.insert("override-url", repo_url);
         options.insert("refs", vec![commit.as_str()]);
         options.insert("flags", ostree::RepoPullFlags::UNTRUSTED.bits() as i32);
         options.insert("depth", 0i32);
@@ -305,9 +308,22 @@ impl Sysroot {
                 bytes: p.uint64("bytes-transferred"),
             });
         });
-        let done = self.inner.repo().pull_with_options(repo_url, &options.end(), Some(&progress), NONE);
+        let done = self.inner.repo().pull_with_options(REMOTE, &options.end(), Some(&progress), NONE);
         progress.finish();
         done.with_context(|| format!("pulling commit {} from {repo_url}", commit.short()))
+    }
+
+    /// libostree pulls from remotes it knows by name. This one has no keys: a commit is verified by us
+    /// before its content is pulled, and its content by checksum.
+    fn ensure_remote(&self) -> Result<()> {
+        let repo = self.inner.repo();
+        let (config, group) = (repo.copy_config(), format!("remote \"{REMOTE}\""));
+        if config.has_group(&group) {
+            return Ok(());
+        }
+        config.set_string(&group, "url", "http://override.invalid");
+        config.set_boolean(&group, "gpg-verify", false);
+        repo.write_config(&config).and_then(|()| repo.reload_config(NONE)).context("adding our remote to the repository")
     }
 
     /// Lets what was pulled be pruned, once a deployment holds it or nobody wants it.

@@ -74,8 +74,8 @@ pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + '
     let offer = check(device)?;
     let manifest = offer.candidate.manifest();
     let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    remember(device, &offer)?;
     if manifest.commit == booted.commit {
-        remember(device, &offer)?;
         unstage(device, slot)?;
         return Err(Stop::NothingNew.into());
     }
@@ -84,7 +84,6 @@ pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + '
     }
     refuse_rejected(device, &manifest.commit, retry)?;
     let verified = pull::fetch_commit(&offer.source, &offer.root, &device.board.board, &manifest.commit)?;
-    remember(device, &offer)?;
     make_room(device, slot, &booted.id, &verified)?;
     let progress = each.clone();
     pull::pull(&device.sysroot, &offer.source, &verified, move |p| progress(Step::Pulling(p)))?;
@@ -184,7 +183,7 @@ fn refuse_rejected(device: &mut Device, commit: &CommitChecksum, retry: bool) ->
     Err(Stop::Rejected { commit: commit.clone(), reason }.into())
 }
 
-/// The sequence never goes back: stored once everything about the offer is validated.
+/// The sequence never goes back: stored once everything about the manifest is validated.
 fn remember(device: &mut Device, offer: &Offer) -> Result<()> {
     let manifest = offer.candidate.manifest();
     let before = device.state.clone();
