@@ -38,7 +38,7 @@ impl Console {
             self.read_more()?;
             while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
                 let line: Vec<u8> = self.partial.drain(..=end).collect();
-                if let Some(value) = pick(String::from_utf8_lossy(&line).trim_end()) {
+                if let Some(value) = pick(String::from_utf8_lossy(&line).trim()) {
                     return Ok(Some(value));
                 }
             }

@@ -443,16 +443,14 @@ mod tests {
 
     #[test]
     fn leb128_reads_what_libostree_writes() {
-        let table: &[(&[u8], Option<(u64, usize)>)] = &[
-            (&[0x05], Some((5, 0))),
-            (&[0x80, 0x01, 0xff], Some((128, 1))),
-            (&[0x80], None),
-            (&[0xff; 11], None),
-            (&[], None),
-        ];
-        for (bytes, expected) in table {
-            assert_eq!(leb128(bytes).map(|(v, rest)| (v, rest.len())), *expected);
-        }
+        let check = |bytes: &[u8], expected: Option<(u64, usize)>| {
+            assert_eq!(leb128(bytes).map(|(v, rest)| (v, rest.len())), expected, "{bytes:?}");
+        };
+        check(&[0x05], Some((5, 0)));
+        check(&[0x80, 0x01, 0xff], Some((128, 1)));
+        check(&[0x80], None);
+        check(&[0xff; 11], None);
+        check(&[], None);
     }
 
     #[test]

@@ -177,7 +177,7 @@ fn refuse_rejected(device: &mut Device, commit: &CommitChecksum, retry: bool) ->
     }
     let reason = match device.state.standing(commit, device.settings.trial.retry_delay) {
         Standing::RestsUntil(time) if time > device::now()? => format!("it is tried once more after {}", utc(time)),
-        Standing::Rejected => device.state.failures.get(commit).map(|f| f.reason.clone()).unwrap_or_else(String::new),
+        Standing::Rejected => device.state.failures.get(commit).map_or_else(String::new, |f| f.reason.clone()),
         _ => return Ok(()),
     };
     Err(Stop::Rejected { commit: commit.clone(), reason }.into())

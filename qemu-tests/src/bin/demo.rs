@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use edge_build::packages::mirrors::{self, MirrorOptions};
+use edge_build::treefile::Suite;
 use edge_ota::cmd::Cmd;
 use edge_ota::types::{CommitChecksum, Slot};
 use qemu_tests::figures::Figures;
@@ -166,7 +168,8 @@ impl Demo {
         let printed = self
             .site
             .edge_build("compose")
-            .args(["--board", BOARD])
+            .args(["--no-cache", "--board", BOARD, "--deb"])
+            .arg(lab::updater_package(&self.workspace)?)
             .arg(treefile)
             .text()?;
         Ok(printed.trim().parse()?)
@@ -197,11 +200,14 @@ impl Demo {
             base.display()
         );
         fs::write(&base, kept.join("\n") + "\n")?;
-        lab::write_treefile(
+        let treefile = lab::write_treefile(
             &treefiles,
             &self.work.join(name).join("tree"),
             &self.ssh_key,
-        )
+        )?;
+        let text = fs::read_to_string(&treefile)?.replace("/base.yaml", "/edge-node.yaml");
+        fs::write(&treefile, text)?;
+        Ok(treefile)
     }
 
     fn plain_mmdebstrap(&self, commit: &CommitChecksum) -> Result<()> {
@@ -214,14 +220,16 @@ impl Demo {
             .filter(|n| *n != "edge-ota")
             .collect();
         let root = self.work.join("plain");
+        let suite = Suite { name: SUITE.to_owned(), components: vec!["main".to_owned()], mirror: None, signed_by: None };
+        let options = MirrorOptions::default().or_environment();
+        let mirror = mirrors::resolve(&suite, &options, &mirrors::of_this_machine()?)?;
         Cmd::new("mmdebstrap")
-            .args([
-                "--quiet",
-                "--variant=essential",
-                &format!("--include={}", names.join(",")),
-                SUITE,
-            ])
+            .args(["--quiet", "--variant=essential", &format!("--include={}", names.join(","))])
+            .args(["--aptopt=APT::Install-Recommends \"false\"", SUITE])
             .arg(&root)
+            .arg(mirror)
+            // No initramfs on either side: ours is made after the packages.
+            .env("INITRD", "No")
             .run()?;
         fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))
     }

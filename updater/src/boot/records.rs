@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::envblk::{self, Vars};
+use super::envblk;
 use crate::types::{CommitChecksum, Slot};
 
 /// A slot that the loader shall try, and how many tries it has left.
@@ -83,7 +83,7 @@ impl BootsRecord {
 
     /// Anything unreadable is a fresh record: a lost count must not keep a good system from booting.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let vars = envblk::parse(bytes).unwrap_or_else(Vars::new);
+        let vars = envblk::parse(bytes).unwrap_or_default();
         let boots = match vars.get("boots").map(String::as_str) {
             Some("fallback") => Boots::Fallback,
             Some(n) => Boots::Count(n.parse().unwrap_or(0)),
