@@ -49,11 +49,14 @@ fmt: ## Check the format
 lint: ## Run clippy, warnings are errors
 	@$(STEP) "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 
-install: install-builder install-updater ## Install both programs (DESTDIR, PREFIX)
+install: install-builder ## Install edge-build with its boards and treefiles (DESTDIR, PREFIX)
 
 install-builder:
 	install -Dm755 "$(TARGET)/release/edge-build" "$(DESTDIR)$(PREFIX)/bin/edge-build"
+	install -Dm644 -t "$(DESTDIR)$(PREFIX)/share/edge-build/boards" boards/*.toml
+	cp -r treefiles "$(DESTDIR)$(PREFIX)/share/edge-build/"
 
+# Into a package or a device's tree, with PREFIX=/usr: the units and the program name those paths.
 install-updater:
 	install -Dm755 "$(TARGET)/release/edge-ota" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
 	for unit in $(wildcard updater/systemd/*.service updater/systemd/*.timer updater/systemd/*.mount); do \
@@ -66,10 +69,8 @@ install-updater:
 			install -m755 -t "$(DESTDIR)$(PREFIX)/lib/edge-ota/health.d/$$kind.d" "$$check" || exit 1; done; done
 
 uninstall: ## Remove what install put there
-	rm -f "$(DESTDIR)$(PREFIX)/bin/edge-build" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
-	rm -f $(patsubst updater/systemd/%,"$(DESTDIR)$(PREFIX)/lib/systemd/system/%",$(wildcard updater/systemd/*))
-	rm -f $(patsubst updater/system.conf.d/%,"$(DESTDIR)$(PREFIX)/lib/systemd/system.conf.d/%",$(wildcard updater/system.conf.d/*))
-	rm -rf "$(DESTDIR)$(PREFIX)/lib/edge-ota"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/edge-build"
+	rm -rf "$(DESTDIR)$(PREFIX)/share/edge-build"
 
 clean: ## Remove everything built
 	cargo clean

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// Where boards are looked for when the command line does not say: beside the treefiles of a checkout,
 /// then as installed.
-const PLACES: [&str; 2] = ["boards", "usr/share/edge-build/boards"];
+const PLACES: [&str; 3] = ["boards", "usr/local/share/edge-build/boards", "usr/share/edge-build/boards"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -95,14 +95,15 @@ impl Board {
 
 /// The folder of the boards: `./boards` if it is there, else the installed one below `root`.
 pub fn default_dir(cwd: &Path, root: &Path) -> Result<PathBuf> {
-    let [near, installed] = PLACES;
-    let candidates = [cwd.join(near), root.join(installed)];
+    let [near, local, installed] = PLACES;
+    let candidates = [cwd.join(near), root.join(local), root.join(installed)];
     let found = candidates.iter().find(|dir| dir.is_dir());
     found.cloned().ok_or_else(|| {
-        let [near, installed] = &candidates;
+        let [near, local, installed] = &candidates;
         anyhow!(
-            "no boards in {} or {}: give --boards DIR",
+            "no boards in {}, {} or {}: give --boards DIR",
             near.display(),
+            local.display(),
             installed.display()
         )
     })

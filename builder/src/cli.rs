@@ -11,7 +11,7 @@ use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Sequence};
 #[derive(Debug, Parser)]
 #[command(name = "edge-build", version)]
 pub struct Cli {
-    /// The folder of the boards [default: ./boards, then /usr/share/edge-build/boards]
+    /// The folder of the boards [default: ./boards, then edge-build/boards in /usr/local/share and /usr/share]
     #[arg(long, global = true, value_name = "DIR")]
     pub boards: Option<PathBuf>,
     /// Where packages are kept between runs

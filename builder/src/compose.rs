@@ -25,6 +25,7 @@ use crate::{sign, version};
 const UPDATER_UNITS: &[&str] = &[
     "edge-ota-boot.service",
     "edge-ota-deadline.service",
+    "edge-ota-emergency.service",
     "edge-ota-health.service",
     "edge-ota-mark-good.service",
     "edge-ota-finalize.service",

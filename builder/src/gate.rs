@@ -11,6 +11,9 @@ use crate::tree::{cpio, initramfs};
 
 /// The units without which a machine never updates or never confirms an update.
 const ENABLED: &[&str] = &[
+    "edge-ota-boot.service",
+    "edge-ota-deadline.service",
+    "edge-ota-emergency.service",
     "edge-ota-finalize.service",
     "edge-ota-health.service",
     "edge-ota-mark-good.service",

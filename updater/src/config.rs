@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::fetch::{Limits, Location};
 use crate::types::ChannelName;
 
+/// The deadline of a trial where no setting says otherwise.
+pub const DEADLINE: Duration = Duration::from_secs(600);
+
 /// Below the root; a later one wins over an earlier one.
 const FOLDERS: [&str; 3] = ["usr/lib/edge-ota", "etc/edge-ota", "run/edge-ota"];
 
@@ -247,7 +250,7 @@ impl Fragment {
             },
             trial: Trial {
                 tries: self.trial.tries.unwrap_or(Tries(3)),
-                deadline: or(self.trial.deadline, 600),
+                deadline: self.trial.deadline.unwrap_or(DEADLINE),
                 retry_delay: or(self.trial.retry_delay, 3600),
             },
             health: Health {

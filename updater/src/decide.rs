@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::boot::{Boots, Trial};
-use crate::types::{CommitChecksum, Slot};
+use crate::types::Slot;
 
 /// What can be seen on a device; only `staged` is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Observed {
     pub trial: Option<Trial>,
     pub boots: Boots,
     pub how: HowBooted,
-    /// A release waits in the other slot.
-    pub staged: Option<CommitChecksum>,
+    /// Where a release waits for its trial.
+    pub staged: Option<Slot>,
 }
 
 /// What the loader said on the kernel's command line.
@@ -55,11 +55,11 @@ pub enum State {
 pub fn state(seen: &Observed) -> State {
     match (seen.booted, seen.default) {
         (None, _) => State::Foreign,
-        (Some(booted), Some(default)) if booted == default => match (&seen.staged, &seen.trial) {
-            (None, None) => State::Good,
-            (None, Some(trial)) if trial.slot == booted => State::Good,
-            _ => State::Pending,
-        },
+        (Some(booted), Some(default)) if booted == default => {
+            let waits = seen.staged.is_some_and(|slot| slot != booted);
+            let armed = seen.trial.as_ref().is_some_and(|trial| trial.slot != booted);
+            if waits || armed { State::Pending } else { State::Good }
+        }
         (Some(_), _) if seen.how.on_trial => State::OnTrial,
         (Some(_), Some(_)) if !seen.how.fallback => State::Pending,
         _ => State::Fallback,
@@ -96,8 +96,8 @@ pub fn writable_slot(seen: &Observed) -> Result<Slot, Refusal> {
 pub enum AtBoot {
     Nothing,
     TrialBegins,
-    /// A trial record of the slot that is the default already: `mark good` was cut short.
-    FinishGood,
+    /// What is the default already is still on record as on trial or staged: `mark good` was cut short.
+    FinishGood(Slot),
     /// The loader did not start the trial, or its tries are used up: it ended without a verdict.
     TrialEnded(Trial),
     FellBack,
@@ -107,10 +107,11 @@ pub fn at_boot(seen: &Observed) -> AtBoot {
     match state(seen) {
         State::OnTrial => AtBoot::TrialBegins,
         State::Fallback => AtBoot::FellBack,
-        State::Good | State::Pending => match &seen.trial {
-            Some(trial) if Some(trial.slot) == seen.booted => AtBoot::FinishGood,
-            Some(trial) => AtBoot::TrialEnded(trial.clone()),
-            None => AtBoot::Nothing,
+        State::Good | State::Pending => match (&seen.trial, seen.booted) {
+            (Some(trial), Some(booted)) if trial.slot == booted => AtBoot::FinishGood(booted),
+            (Some(trial), _) => AtBoot::TrialEnded(trial.clone()),
+            (None, Some(booted)) if seen.staged == Some(booted) && seen.default == Some(booted) => AtBoot::FinishGood(booted),
+            _ => AtBoot::Nothing,
         },
         State::Foreign => AtBoot::Nothing,
     }
@@ -135,6 +136,7 @@ pub fn on_good(seen: &Observed) -> OnGood {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::CommitChecksum;
 
     fn commit() -> CommitChecksum {
         "ab".repeat(32).parse().unwrap()
@@ -159,13 +161,14 @@ mod tests {
     fn states_and_what_may_be_written() {
         use Slot::{A, B};
         let good = seen(A, Some(A));
-        let staged = Observed { staged: Some(commit()), ..good.clone() };
+        let staged = Observed { staged: Some(B), ..good.clone() };
         let on_trial = Observed {
             how: HowBooted { slot: Some(B), on_trial: true, fallback: false },
             trial: trial(B, 2),
             ..seen(B, Some(A))
         };
         let confirmed = Observed { default: Some(B), ..on_trial.clone() };
+        let unfinished = Observed { default: Some(B), trial: None, staged: Some(B), ..on_trial.clone() };
         let fell_back = Observed {
             how: HowBooted { slot: Some(B), on_trial: false, fallback: true },
             boots: Boots::Fallback,
@@ -178,7 +181,8 @@ mod tests {
             (&good, State::Good, Ok(B), AtBoot::Nothing),
             (&staged, State::Pending, Ok(B), AtBoot::Nothing),
             (&on_trial, State::OnTrial, Err(Refusal::OnTrial), AtBoot::TrialBegins),
-            (&confirmed, State::Good, Ok(A), AtBoot::FinishGood),
+            (&confirmed, State::Good, Ok(A), AtBoot::FinishGood(B)),
+            (&unfinished, State::Good, Ok(A), AtBoot::FinishGood(B)),
             (&fell_back, State::Fallback, Err(Refusal::Fallback), AtBoot::FellBack),
             (&no_default, State::Fallback, Err(Refusal::Fallback), AtBoot::FellBack),
             (&switched, State::Pending, Err(Refusal::Switched), AtBoot::Nothing),

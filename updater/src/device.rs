@@ -23,8 +23,6 @@ use crate::types::{CommitChecksum, Slot};
 const BOOT_MOUNT: &str = "run/edge-ota/boot";
 const LOCK: &str = "run/edge-ota/lock";
 const STATE_DIR: &str = "var/lib/edge-ota";
-/// The disk's ids are no longer those of the image.
-const UNIQUE_MARKER: &str = "var/lib/edge-ota/disk-has-own-ids";
 pub const ROOTS_IN_TREE: &str = "usr/lib/edge-ota/root";
 
 pub struct Device {
@@ -46,12 +44,23 @@ impl Device {
         Self::open(root, disk, None)
     }
 
+    /// As [`Device::open_to_write`], but waits for another process to finish: a unit is started once.
+    pub fn open_to_write_waiting(root: &Path) -> Result<Self> {
+        let disk = find_disk(root)?;
+        disk::mount_boot(&disk, &root.join(BOOT_MOUNT))?;
+        Self::open_writable(root, disk, disk::lock(&root.join(LOCK))?)
+    }
+
     /// Takes the updater's lock, and a mount namespace of our own where the sysroot is writable:
     /// call it before any thread is started.
     pub fn open_to_write(root: &Path) -> Result<Self> {
         let disk = find_disk(root)?;
         disk::mount_boot(&disk, &root.join(BOOT_MOUNT))?;
         let lock = disk::try_lock(&root.join(LOCK))?.ok_or(Stop::Locked)?;
+        Self::open_writable(root, disk, lock)
+    }
+
+    fn open_writable(root: &Path, disk: Disk, lock: File) -> Result<Self> {
         enter_mount_namespace()?;
         mount_remount(root.join("sysroot"), MountFlags::BIND | MountFlags::NOATIME, "")
             .context("making /sysroot writable for this process")?;
@@ -79,7 +88,7 @@ impl Device {
             trial: self.boot.trial()?,
             boots: self.boot.boots()?,
             how: how_booted(&self.root)?,
-            staged: self.state.staged.as_ref().map(|s| s.commit.clone()),
+            staged: self.state.staged.as_ref().map(|s| s.slot),
         })
     }
 
@@ -132,15 +141,18 @@ impl Device {
         history::load(&self.root.join(STATE_DIR))
     }
 
-    pub fn disk_is_unique(&self) -> Result<bool> {
-        let marker = self.root.join(UNIQUE_MARKER);
-        marker.try_exists().with_context(|| format!("asking for {}", marker.display()))
+    /// A note that a job on the disk is done; `None` before it is.
+    pub fn note(&self, name: &str) -> Result<Option<String>> {
+        let path = self.root.join(STATE_DIR).join(name);
+        match fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            other => Ok(Some(other.with_context(|| format!("reading {}", path.display()))?)),
+        }
     }
 
-    pub fn note_disk_is_unique(&self) -> Result<()> {
-        let marker = self.root.join(UNIQUE_MARKER);
+    pub fn write_note(&self, name: &str, text: &str) -> Result<()> {
         fs::create_dir_all(self.root.join(STATE_DIR)).with_context(|| format!("making {STATE_DIR}"))?;
-        durable::write(&marker, b"")
+        durable::write(&self.root.join(STATE_DIR).join(name), text.as_bytes())
     }
 
     /// Where root documents newer than the tree's are kept.

@@ -75,21 +75,21 @@ impl Disk {
         Ok(())
     }
 
-    /// Grows the last partition and its file system to the end of the disk; says whether it did.
-    pub fn grow_root(&self) -> Result<bool> {
+    /// Bytes of the root partition.
+    pub fn root_size(&self) -> Result<u64> {
+        self.size_of(&self.partition(PART_ROOT)?.device)
+    }
+
+    /// Grows the last partition and its file system to the end of the disk.
+    pub fn grow_root(&self) -> Result<()> {
         let root = self.partition(PART_ROOT)?;
-        let before = self.size_of(&root.device)?;
         Cmd::new("sfdisk")
             .args(["--quiet", "--force", "--no-reread", "--no-tell-kernel", "-N"])
             .arg(root.number.to_string())
             .arg(&self.device)
             .output_with_input(b", +\n".to_vec())?;
         Cmd::new("partx").args(["--update", "--nr"]).arg(root.number.to_string()).arg(&self.device).run()?;
-        if self.size_of(&root.device)? == before {
-            return Ok(false);
-        }
-        Cmd::new("resize2fs").arg(&root.device).run()?;
-        Ok(true)
+        Cmd::new("resize2fs").arg(&root.device).run()
     }
 
     fn size_of(&self, device: &Path) -> Result<u64> {
@@ -140,13 +140,22 @@ fn is_mount_point(path: &Path) -> Result<bool> {
 
 /// An exclusive lock on the updater's work, held until dropped; `None` when another process has it.
 pub fn try_lock(path: &Path) -> Result<Option<std::fs::File>> {
+    flock(path, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+}
+
+/// As [`try_lock`], waiting for it.
+pub fn lock(path: &Path) -> Result<std::fs::File> {
+    flock(path, rustix::fs::FlockOperation::LockExclusive)?.context("a lock that was waited for was refused")
+}
+
+fn flock(path: &Path, operation: rustix::fs::FlockOperation) -> Result<Option<std::fs::File>> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
     }
     let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
         .with_context(|| format!("opening the lock {}", path.display()))?;
-    match rustix::fs::flock(&fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    match rustix::fs::flock(&fd, operation) {
         Ok(()) => Ok(Some(fd.into())),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(e) => Err(e).with_context(|| format!("locking {}", path.display())),

@@ -26,6 +26,7 @@ pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWri
     boot.retire(write.slot)?;
     let new = sysroot.deploy(write.commit, write.merge, write.keep)?;
     sysroot.link_slot(write.slot, &new.id)?;
+    sysroot.pin(&new.id)?;
     let tree = sysroot.deployment_dir(&new.id);
     let kernel_dir = kernel_dir(&tree)?;
     let source = BootSource { kernel: &kernel_dir.join("vmlinuz"), initramfs: &kernel_dir.join("initramfs.img") };

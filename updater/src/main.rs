@@ -5,6 +5,7 @@ mod progress;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -40,13 +41,24 @@ fn run(cli: &Cli) -> Result<()> {
 }
 
 fn act(root: &Path, agent: &Agent) -> Result<()> {
-    let open = || Device::open_to_write(root);
+    let open = || Device::open_to_write_waiting(root);
     match agent {
         Agent::Boot => verdict::at_boot(&mut open()?),
         Agent::Health => verdict::judge(open, &config::load(root)?, root),
         Agent::Good => verdict::good(&mut open()?),
         Agent::Finalize => upgrade::arm(&mut open()?).map(drop),
-        Agent::Deadline => verdict::deadline(open, config::load(root)?.trial.deadline),
+        Agent::Deadline => verdict::deadline(open, deadline(root)),
+    }
+}
+
+/// Settings that can't be read must not leave a trial without its end.
+fn deadline(root: &Path) -> Duration {
+    match config::load(root) {
+        Ok(settings) => settings.trial.deadline,
+        Err(error) => {
+            eprintln!("edge-ota: {error:#}");
+            config::DEADLINE
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use ostree::gio;
 use ostree::glib::{self, Variant, VariantDict, VariantTy};
 
 use crate::durable;
+use crate::fetch::FetchError;
 use crate::types::{CommitChecksum, Slot};
 
 /// The stateroot: `/ostree/deploy/edge`.
@@ -139,8 +140,8 @@ impl Sysroot {
         self.path.join("ostree/deploy").join(STATEROOT).join("deploy").join(id)
     }
 
-    /// Deploys a commit with `/etc` merged from the deployment `merge`, pins it, and forgets every
-    /// unpinned or unwanted deployment that is not in `keep`. Nothing is pruned yet.
+    /// Deploys a commit with `/etc` merged from the deployment `merge`, and forgets every unpinned or
+    /// unwanted deployment that is not in `keep`. Nothing is pruned yet.
     pub fn deploy(&self, commit: &CommitChecksum, merge: Option<&str>, keep: &[String]) -> Result<Deployment> {
         let act = || -> Result<String> {
             self.inner.lock()?;
@@ -155,10 +156,7 @@ impl Sysroot {
             let mut list = vec![new.clone()];
             list.extend(self.wanted(keep));
             self.write(&list)?;
-            let id = id_of(&new);
-            self.inner.deployment_set_pinned(&self.find(&id)?, true)?;
-            self.inner.load(NONE)?;
-            Ok(id)
+            Ok(id_of(&new))
         };
         let id = act().with_context(|| format!("deploying commit {}", commit.short()))?;
         Ok(Deployment { commit: commit.clone(), id, booted: false })
@@ -179,6 +177,20 @@ impl Sysroot {
             Ok(())
         };
         act().context("pruning old deployments")
+    }
+
+    /// Keeps other tools from dropping a deployment. It is linked before: a pinned deployment without a
+    /// slot passes for an operator's.
+    pub fn pin(&self, id: &str) -> Result<()> {
+        let act = || -> Result<()> {
+            self.inner.lock()?;
+            let _unlock = Unlock(&self.inner);
+            self.inner.load(NONE)?;
+            self.inner.deployment_set_pinned(&self.find(id)?, true)?;
+            self.inner.load(NONE)?;
+            Ok(())
+        };
+        act().with_context(|| format!("pinning deployment {id}"))
     }
 
     fn write(&self, list: &[ostree::Deployment]) -> Result<()> {
@@ -310,7 +322,7 @@ impl Sysroot {
         });
         let done = self.inner.repo().pull_with_options(REMOTE, &options.end(), Some(&progress), NONE);
         progress.finish();
-        done.with_context(|| format!("pulling commit {} from {repo_url}", commit.short()))
+        done.map_err(|e| pull_error(&e, repo_url)).with_context(|| format!("pulling commit {}", commit.short()))
     }
 
     /// libostree pulls from remotes it knows by name. This one has no keys: a commit is verified by us
@@ -335,6 +347,14 @@ impl Sysroot {
         Ok(())
     }
 
+    /// As [`Sysroot::release_pulled`], unless it is this commit's.
+    pub fn release_pulled_other_than(&self, commit: &CommitChecksum) -> Result<()> {
+        match self.inner.repo().resolve_rev(PULLED_REF, true)? {
+            Some(pulled) if pulled != commit.as_str() => self.release_pulled(),
+            _ => Ok(()),
+        }
+    }
+
     /// Free bytes and inodes where the sysroot lies.
     pub fn free(&self) -> Result<(u64, u64)> {
         let stat = rustix::fs::statvfs(self.path.join("ostree/repo")).context("asking the sysroot for room")?;
@@ -348,6 +368,14 @@ impl Drop for Unlock<'_> {
     fn drop(&mut self) {
         self.0.unlock();
     }
+}
+
+/// So that a lost network and a full disk have their exit codes.
+fn pull_error(error: &glib::Error, url: &str) -> anyhow::Error {
+    if error.matches(gio::IOErrorEnum::NoSpace) {
+        return io::Error::new(io::ErrorKind::StorageFull, error.to_string()).into();
+    }
+    FetchError::Network { url: url.to_owned(), reason: error.to_string() }.into()
 }
 
 fn id_of(deployment: &ostree::Deployment) -> String {

@@ -58,8 +58,8 @@ fn trusted_root(device: &Device, source: &Source) -> Result<Root> {
     if let Some(damaged) = walked.damaged {
         eprintln!("edge-ota: {damaged:#}");
     }
-    let root = trust::advance(walked.root, &device.stored_roots(), |name| {
-        Ok(source.get_if_there(&format!("root/{name}"), MANIFEST_CAP)?)
+    let root = trust::advance(walked.root, &device.stored_roots(), |path| {
+        Ok(source.get_if_there(path, MANIFEST_CAP)?)
     })?;
     root.not_behind(device.state.root_version)?;
     Ok(root)
@@ -82,7 +82,9 @@ pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + '
     if let Some(staged) = already_staged(device, slot, &manifest.commit)? {
         return Ok(staged);
     }
-    refuse_rejected(device, &manifest.commit, retry)?;
+    if !retry {
+        refuse_rejected(device, &manifest.commit)?;
+    }
     let verified = pull::fetch_commit(&offer.source, &offer.root, &device.board.board, &manifest.commit)?;
     make_room(device, slot, &booted.id, &verified)?;
     let progress = each.clone();
@@ -97,6 +99,7 @@ pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + '
         etc: String::new(),
     };
     unstage(device, slot)?;
+    device.state.forgive(&staged.commit);
     let staged = deploy(device, staged, &booted.id)?;
     device.sysroot.release_pulled()?;
     device.record(Event::Staged, Some(slot), Some(&staged.commit), &staged.version, "waits for a reboot")?;
@@ -134,9 +137,12 @@ pub fn arm(device: &mut Device) -> Result<bool> {
     Ok(true)
 }
 
-/// Writes the slot and remembers what waits there, with the `/etc` it was merged from.
+/// Writes the slot and remembers what waits there, with the `/etc` it was merged from. It is remembered
+/// before the slot can be booted: what was never proven must not pass for a release to roll back to.
 fn deploy(device: &mut Device, staged: Staged, booted: &str) -> Result<Staged> {
-    let etc = etc::fingerprint(&device.root)?;
+    let staged = Staged { etc: etc::fingerprint(&device.root)?, deployment: String::new(), ..staged };
+    device.state.staged = Some(staged.clone());
+    device.save_state()?;
     let write = SlotWrite {
         slot: staged.slot,
         commit: &staged.commit,
@@ -144,17 +150,18 @@ fn deploy(device: &mut Device, staged: Staged, booted: &str) -> Result<Staged> {
         keep: &[booted.to_owned()],
     };
     let deployment = install::write_slot(&device.sysroot, device.boot.as_mut(), &write)?.deployment;
-    let staged = Staged { etc, deployment, ..staged };
+    let staged = Staged { deployment, ..staged };
     device.state.staged = Some(staged.clone());
     device.save_state()?;
     Ok(staged)
 }
 
-/// Forgets what is staged: the loader first, then ourselves.
+/// Forgets what is staged in the slot: the loader first, then ourselves.
 fn unstage(device: &mut Device, slot: Slot) -> Result<()> {
     device.boot.clear_trial()?;
-    if device.state.staged.take().is_some() {
+    if device.state.staged.as_ref().is_some_and(|staged| staged.slot == slot) {
         device.boot.retire(slot)?;
+        device.state.staged = None;
         device.save_state()?;
     }
     Ok(())
@@ -170,11 +177,7 @@ fn already_staged(device: &Device, slot: Slot, commit: &CommitChecksum) -> Resul
     }
 }
 
-fn refuse_rejected(device: &mut Device, commit: &CommitChecksum, retry: bool) -> Result<()> {
-    if retry {
-        device.state.forgive(commit);
-        return device.save_state();
-    }
+fn refuse_rejected(device: &Device, commit: &CommitChecksum) -> Result<()> {
     let reason = match device.state.standing(commit, device.settings.trial.retry_delay) {
         Standing::RestsUntil(time) if time > device::now()? => format!("it is tried once more after {}", utc(time)),
         Standing::Rejected => device.state.failures.get(commit).map_or_else(String::new, |f| f.reason.clone()),
@@ -207,12 +210,11 @@ fn make_room(device: &mut Device, slot: Slot, booted: &str, verified: &Verified)
     if fits(device, &missing)?.is_ok() {
         return Ok(());
     }
-    if device.boot.slot_file(slot)?.is_some() {
-        eprintln!("edge-ota: not enough space for a third tree: retiring slot {slot} first");
-        unstage(device, slot)?;
-        device.boot.retire(slot)?;
-        device.sysroot.prune(&[booted.to_owned()])?;
-    }
+    eprintln!("edge-ota: not enough space for a third tree: slot {slot} goes first");
+    unstage(device, slot)?;
+    device.boot.retire(slot)?;
+    device.sysroot.release_pulled_other_than(verified.commit())?;
+    device.sysroot.prune(&[booted.to_owned()])?;
     Ok(fits(device, &missing)??)
 }
 
@@ -239,7 +241,7 @@ fn no_space(place: &str, needed: u64, available: u64) -> Stop {
 pub fn rollback(device: &mut Device) -> Result<Slot> {
     let seen = device.observe()?;
     let target = decide::writable_slot(&seen).map_err(stop_of)?;
-    if let Some(staged) = &device.state.staged {
+    if let Some(staged) = device.state.staged.as_ref().filter(|staged| staged.slot == target) {
         bail!("slot {target} holds version {}, staged and never proven: there is nothing to roll back to", staged.version);
     }
     let file = install::verified_slot(&device.sysroot, device.boot.as_ref(), target).context("nothing to roll back to")?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::boot::Trial;
 use crate::cmd::Cmd;
@@ -16,23 +16,61 @@ use crate::history::Event;
 use crate::state::Standing;
 use crate::types::Slot;
 
-/// Once after each boot: ids and size of the disk, then what the loader did.
+/// The disk has ids of its own, no longer those of the image.
+const OWN_IDS: &str = "disk-has-own-ids";
+/// The size of the root partition that the file system was grown to.
+const GROWN_TO: &str = "root-grown-to";
+
+/// Once after each boot: what the loader did, then the chores of a first boot. A chore that fails is
+/// reported and tried again at the next boot.
 pub fn at_boot(device: &mut Device) -> Result<()> {
-    if !device.disk_is_unique()? {
-        device.disk.make_unique().context("giving the disk ids of its own")?;
-        device.note_disk_is_unique()?;
+    settle(device)?;
+    for chore in [own_ids, grow_root] {
+        if let Err(error) = chore(device) {
+            eprintln!("edge-ota: {error:#}");
+        }
     }
-    if device.disk.grow_root().context("growing the root partition")? {
-        eprintln!("edge-ota: the root file system was grown to the disk");
+    Ok(())
+}
+
+fn own_ids(device: &Device) -> Result<()> {
+    if device.note(OWN_IDS)?.is_some() {
+        return Ok(());
     }
-    let seen = device.observe()?;
-    match decide::at_boot(&seen) {
+    device.disk.make_unique().context("giving the disk ids of its own")?;
+    device.write_note(OWN_IDS, "")
+}
+
+fn grow_root(device: &Device) -> Result<()> {
+    if device.note(GROWN_TO)?.as_deref() == Some(&device.disk.root_size()?.to_string()) {
+        return Ok(());
+    }
+    device.disk.grow_root().context("growing the root file system to the disk")?;
+    device.write_note(GROWN_TO, &device.disk.root_size()?.to_string())
+}
+
+fn settle(device: &mut Device) -> Result<()> {
+    match decide::at_boot(&device.observe()?) {
         AtBoot::Nothing => Ok(()),
-        AtBoot::TrialBegins => note_booted(device, Event::TrialStarted, ""),
-        AtBoot::FinishGood => device.boot.clear_trial(),
+        AtBoot::TrialBegins => trial_begins(device),
+        AtBoot::FinishGood(slot) => promote(device, slot),
         AtBoot::FellBack => note_booted(device, Event::Fallback, "the loader could not boot the default slot"),
         AtBoot::TrialEnded(trial) => trial_ended(device, &trial),
     }
+}
+
+/// A release that was rejected before the power went is not tried again.
+fn trial_begins(device: &mut Device) -> Result<()> {
+    if is_rejected(device)? {
+        device.boot.clear_trial()?;
+        return reboot();
+    }
+    note_booted(device, Event::TrialStarted, "")
+}
+
+fn is_rejected(device: &Device) -> Result<bool> {
+    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    Ok(device.state.standing(&booted.commit, Duration::ZERO) == Standing::Rejected)
 }
 
 fn note_booted(device: &Device, event: Event, detail: &str) -> Result<()> {
@@ -43,9 +81,9 @@ fn note_booted(device: &Device, event: Event, detail: &str) -> Result<()> {
 
 /// The tries are used up without a verdict. Once that may be a power cut; twice it is the release.
 fn trial_ended(device: &mut Device, trial: &Trial) -> Result<()> {
-    let version = match device.state.staged.take() {
-        Some(staged) => staged.version,
-        None => String::new(),
+    // Without it the end was counted already, and only the record is left to clear.
+    let Some(staged) = device.state.staged.take().filter(|staged| staged.commit == trial.commit) else {
+        return device.boot.clear_trial();
     };
     device.state.without_verdict(trial.commit.clone(), device::now()?);
     let detail = match device.state.standing(&trial.commit, device.settings.trial.retry_delay) {
@@ -54,12 +92,15 @@ fn trial_ended(device: &mut Device, trial: &Trial) -> Result<()> {
     };
     device.save_state()?;
     device.boot.clear_trial()?;
-    device.record(Event::WentBack, Some(trial.slot), Some(&trial.commit), &version, detail)
+    device.record(Event::WentBack, Some(trial.slot), Some(&trial.commit), &staged.version, detail)
 }
 
 /// Keeps what runs: the default first, then the trial is over, then what neither slot uses goes.
 pub fn good(device: &mut Device) -> Result<()> {
     let seen = device.observe()?;
+    if decide::state(&seen) == State::OnTrial && is_rejected(device)? {
+        bail!("this release was rejected already and the machine is about to go back");
+    }
     match decide::on_good(&seen) {
         OnGood::ResetBoots => device.boot.reset_boots(),
         OnGood::Promote(slot) => promote(device, slot),
@@ -105,25 +146,36 @@ pub fn judge(open: impl Fn() -> Result<Device>, settings: &crate::config::Settin
         return Ok(());
     }
     let reason = report.failed.join("; ");
-    let mut device = open()?;
+    let device = open()?;
     if decide::state(&device.observe()?) == State::OnTrial {
-        bad(&mut device, &format!("health: {reason}"))?;
-        drop(device);
-        reboot()?;
+        end_trial(device, &format!("health: {reason}"))?;
     }
     Err(Stop::HealthFailed(reason).into())
 }
 
-/// Waits for the deadline of this boot and ends a trial that has no verdict by then.
+/// Rejects the release and reboots, the latter whatever happens: the loader counts the tries anyway.
+fn end_trial(mut device: Device, reason: &str) -> Result<()> {
+    let noted = bad(&mut device, reason);
+    drop(device);
+    reboot()?;
+    noted
+}
+
+/// Waits for the deadline of this boot and ends a trial that has no verdict by then. A machine that can't
+/// even be looked at goes back too.
 pub fn deadline(open: impl Fn() -> Result<Device>, after: Duration) -> Result<()> {
     thread::sleep(after.saturating_sub(uptime()?));
-    let mut device = open()?;
-    if decide::state(&device.observe()?) != State::OnTrial {
-        return Ok(());
+    let opened = open().and_then(|device| Ok((decide::state(&device.observe()?), device)));
+    match opened {
+        Ok((State::OnTrial, device)) => {
+            end_trial(device, &format!("no verdict within {}", humantime::format_duration(after)))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            eprintln!("edge-ota: {error:#}");
+            reboot()
+        }
     }
-    bad(&mut device, &format!("no verdict within {}", humantime::format_duration(after)))?;
-    drop(device);
-    reboot()
 }
 
 fn uptime() -> Result<Duration> {
