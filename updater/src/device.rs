@@ -94,22 +94,6 @@ impl Device {
         Ok(None)
     }
 
-    /// The deployments of both slots that the loader can boot.
-    pub fn slot_deployments(&self) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
-        for slot in Slot::BOTH {
-            if let Some(file) = self.boot.slot_file(slot)? {
-                ids.push(file.deployment);
-            }
-        }
-        if let Some(booted) = self.sysroot.booted()? {
-            ids.push(booted.id);
-        }
-        ids.sort();
-        ids.dedup();
-        Ok(ids)
-    }
-
     pub fn save_state(&self) -> Result<()> {
         state::save(&self.root.join(STATE_DIR), &self.state)
     }

@@ -1,5 +1,5 @@
-//! Writes a system into a slot: the same steps for the first installation into an image and for an
-//! upgrade on a device. At every moment the loader finds the default slot whole.
+//! Writes a system into a slot and flips between the slots: the same steps for the first installation
+//! into an image and for an upgrade on a device. At every moment the loader finds the default slot whole.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::board;
-use crate::boot::{BootControl, BootSource, SlotFile};
+use crate::boot::{BootControl, BootSource, SlotFile, Trial};
 use crate::sysroot::Sysroot;
 use crate::types::{CommitChecksum, Slot};
 
@@ -20,9 +20,18 @@ pub struct SlotWrite<'a> {
     pub keep: &'a [String],
 }
 
-/// Retires the slot, deploys the commit, links the slot to it, copies its boot files, and last of all
+/// Installs into slot a of a sysroot that holds nothing yet.
+pub fn install_first(sysroot: &Sysroot, boot: &mut dyn BootControl, commit: &CommitChecksum) -> Result<SlotFile> {
+    let write = SlotWrite { slot: Slot::A, commit, merge: None, keep: &[] };
+    let file = write_slot(sysroot, boot, &write)?;
+    boot.set_default(Slot::A)?;
+    Ok(file)
+}
+
+/// Ends any trial, retires the slot, deploys the commit, links the slot to it, copies its boot files, and last of all
 /// writes the slot file, without which the loader boots nothing there.
 pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWrite) -> Result<SlotFile> {
+    boot.clear_trial()?;
     boot.retire(write.slot)?;
     let new = sysroot.deploy(write.commit, write.merge, write.keep)?;
     sysroot.link_slot(write.slot, &new.id)?;
@@ -41,6 +50,41 @@ pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWri
     };
     boot.write_slot_file(&file)?;
     Ok(file)
+}
+
+/// Has the loader try a slot that is whole; whether that was news to the loader.
+pub fn arm(sysroot: &Sysroot, boot: &mut dyn BootControl, trial: &Trial) -> Result<bool> {
+    verified_slot(sysroot, boot, trial.slot)?;
+    if boot.trial()?.as_ref() == Some(trial) {
+        return Ok(false);
+    }
+    boot.set_trial(trial)?;
+    Ok(true)
+}
+
+/// The slot that runs becomes the default, and then its trial is over.
+pub fn promote(boot: &mut dyn BootControl, slot: Slot) -> Result<()> {
+    boot.set_default(slot)?;
+    boot.clear_trial()?;
+    boot.reset_boots()
+}
+
+/// The other slot becomes the default again.
+pub fn go_back(boot: &mut dyn BootControl, target: Slot) -> Result<()> {
+    boot.clear_trial()?;
+    boot.reset_boots()?;
+    boot.set_default(target)
+}
+
+/// Drops deployments and boot files that no slot file names, but for the deployment that runs.
+pub fn drop_unused(sysroot: &Sysroot, boot: &mut dyn BootControl) -> Result<()> {
+    let mut keep = Vec::new();
+    for slot in Slot::BOTH {
+        keep.extend(boot.slot_file(slot)?.map(|file| file.deployment));
+    }
+    keep.extend(sysroot.booted()?.map(|booted| booted.id));
+    boot.prune_files(&keep)?;
+    sysroot.prune(&keep)
 }
 
 /// A slot whose file, deployment and boot files are all there and agree.

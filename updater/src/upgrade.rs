@@ -121,13 +121,10 @@ pub fn arm(device: &mut Device) -> Result<bool> {
     }
     if etc::fingerprint(&device.root)? != staged.etc {
         let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
-        device.boot.clear_trial()?;
         staged = deploy(device, staged, &booted.id)?;
     }
-    install::verified_slot(&device.sysroot, device.boot.as_ref(), slot)?;
     let trial = Trial::new(slot, staged.commit.clone(), device.settings.trial.tries.get());
-    if device.boot.trial()?.as_ref() != Some(&trial) {
-        device.boot.set_trial(&trial)?;
+    if install::arm(&device.sysroot, device.boot.as_mut(), &trial)? {
         let detail = format!("{} tries", trial.left);
         device.record(Event::Armed, Some(slot), Some(&staged.commit), &staged.version, &detail)?;
     }
@@ -249,9 +246,7 @@ pub fn rollback(device: &mut Device) -> Result<Slot> {
     let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
     device.state.reject(booted.commit, "rolled back by an operator".to_owned(), device::now()?);
     device.save_state()?;
-    device.boot.clear_trial()?;
-    device.boot.reset_boots()?;
-    device.boot.set_default(target)?;
+    install::go_back(device.boot.as_mut(), target)?;
     device.record(Event::RolledBack, Some(target), Some(&file.commit), &file.version, "by an operator; takes effect at the next boot")?;
     Ok(target)
 }

@@ -13,6 +13,7 @@ use crate::device::{self, Device};
 use crate::exit::Stop;
 use crate::health;
 use crate::history::Event;
+use crate::install;
 use crate::state::Standing;
 use crate::types::Slot;
 
@@ -68,17 +69,13 @@ pub fn good(device: &mut Device) -> Result<()> {
 
 fn promote(device: &mut Device, slot: Slot) -> Result<()> {
     let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
-    device.boot.set_default(slot)?;
-    device.boot.clear_trial()?;
-    device.boot.reset_boots()?;
+    install::promote(device.boot.as_mut(), slot)?;
     device.state.staged = None;
     device.state.forgive(&booted.commit);
     device.save_state()?;
     let version = device.sysroot.commit_info(&booted.commit)?.version;
     device.record(Event::Good, Some(slot), Some(&booted.commit), &version, "")?;
-    let keep = device.slot_deployments()?;
-    device.boot.prune_files(&keep)?;
-    device.sysroot.prune(&keep)
+    install::drop_unused(&device.sysroot, device.boot.as_mut())
 }
 
 /// Ends a trial: the commit is rejected, the default boots next.

@@ -9,13 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use edge_ota::boot::BootControl;
 use edge_ota::boot::grub::Grub;
 use edge_ota::cmd::Cmd;
 use edge_ota::fetch::{Limits, Location, Source};
-use edge_ota::install::{self, SlotWrite};
+use edge_ota::install;
 use edge_ota::sysroot::Sysroot;
-use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Slot};
+use edge_ota::types::{BoardName, ChannelName, CommitChecksum};
 use edge_ota::{pull, trust};
 
 use crate::interrupt::{self, WorkDir};
@@ -101,9 +100,7 @@ fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<Stri
     let verified = pull::fetch_commit(&source, &root, request.board, request.commit)
         .with_context(|| format!("commit {} in {}", request.commit.short(), request.served.display()))?;
     pull::pull(&sysroot, &source, &verified, |_| {})?;
-    let write = SlotWrite { slot: Slot::A, commit: request.commit, merge: None, keep: &[] };
-    let file = install::write_slot(&sysroot, boot, &write)?;
-    boot.set_default(Slot::A)?;
+    let file = install::install_first(&sysroot, boot, request.commit)?;
     sysroot.release_pulled()?;
     Ok(file.deployment)
 }

@@ -6,7 +6,7 @@ use super::envblk::{self, Vars};
 use crate::types::{CommitChecksum, Slot};
 
 /// A slot that the loader shall try, and how many tries it has left.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trial {
     pub slot: Slot,
     pub commit: CommitChecksum,
@@ -14,7 +14,7 @@ pub struct Trial {
 }
 
 /// Boots of the default slot since it last reached boot-complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Boots {
     Count(u8),
     /// The default failed [`MAX_BOOTS`] times in a row and the loader turned to the other slot.
@@ -24,7 +24,7 @@ pub enum Boots {
 pub const MAX_BOOTS: u8 = 5;
 
 /// What a slot boots.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotFile {
     pub slot: Slot,
     pub commit: CommitChecksum,
@@ -60,10 +60,15 @@ impl Trial {
         Some(Self { slot: slot.parse().ok()?, commit: commit.parse().ok()?, left })
     }
 
-    /// Of two copies the valid one with fewer tries left: the loader counts them down one by one.
     pub fn from_copies(copies: [&[u8]; 2]) -> Option<Self> {
-        copies.into_iter().filter_map(Self::from_bytes).min_by_key(|trial| trial.left)
+        trial_of_copies(copies.map(Self::from_bytes))
     }
+}
+
+/// Of two copies the valid one with fewer tries left: the loader counts them down one by one.
+pub fn trial_of_copies(copies: [Option<Trial>; 2]) -> Option<Trial> {
+    // Of equals the second, as the loader reads them.
+    copies.into_iter().rev().flatten().min_by_key(|trial| trial.left)
 }
 
 /// The `boots` record: the count, and `seq`, which the loader passes on to tell two disks apart.
