@@ -108,7 +108,7 @@ pub fn at_boot(seen: &Observed) -> AtBoot {
         State::OnTrial => AtBoot::TrialBegins,
         State::Fallback => AtBoot::FellBack,
         State::Good | State::Pending => match &seen.trial {
-            Some(trial) if Some(trial.slot) == seen.booted => AtBoot::FinishGood,
+            Some(_) if was_cut_short(seen) => AtBoot::FinishGood,
             Some(trial) => AtBoot::TrialEnded(trial.clone()),
             None => AtBoot::Nothing,
         },
@@ -128,8 +128,15 @@ pub enum OnGood {
 pub fn on_good(seen: &Observed) -> OnGood {
     match (state(seen), seen.booted) {
         (State::OnTrial | State::Fallback, Some(slot)) => OnGood::Promote(slot),
+        (_, Some(slot)) if was_cut_short(seen) => OnGood::Promote(slot),
         _ => OnGood::ResetBoots,
     }
+}
+
+/// The default that runs is still on trial in the loader's record.
+fn was_cut_short(seen: &Observed) -> bool {
+    let on_trial = seen.trial.as_ref().map(|trial| trial.slot);
+    seen.booted.is_some() && seen.booted == seen.default && seen.booted == on_trial
 }
 
 #[cfg(test)]
@@ -207,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn good_promotes_only_what_is_not_the_default() {
+    fn good_promotes_what_is_not_the_default_yet() {
         let on_trial = Observed {
             how: HowBooted { slot: Some(Slot::B), on_trial: true, fallback: false },
             ..seen(Slot::B, Some(Slot::A))
@@ -216,5 +223,7 @@ mod tests {
         assert_eq!(on_good(&seen(Slot::A, Some(Slot::A))), OnGood::ResetBoots);
         assert_eq!(on_good(&seen(Slot::A, Some(Slot::B))), OnGood::ResetBoots);
         assert_eq!(on_good(&seen(Slot::A, None)), OnGood::Promote(Slot::A));
+        let cut_short = Observed { default: Some(Slot::B), trial: trial(Slot::B, 2), ..on_trial };
+        assert_eq!(on_good(&cut_short), OnGood::Promote(Slot::B));
     }
 }

@@ -30,7 +30,7 @@ pub fn at_boot(device: &mut Device) -> Result<()> {
     match decide::at_boot(&seen) {
         AtBoot::Nothing => Ok(()),
         AtBoot::TrialBegins => note_booted(device, Event::TrialStarted, ""),
-        AtBoot::FinishGood => device.boot.clear_trial(),
+        AtBoot::FinishGood => good(device),
         AtBoot::FellBack => note_booted(device, Event::Fallback, "the loader could not boot the default slot"),
         AtBoot::TrialEnded(trial) => trial_ended(device, &trial),
     }
@@ -58,7 +58,8 @@ fn trial_ended(device: &mut Device, trial: &Trial) -> Result<()> {
     device.record(Event::WentBack, Some(trial.slot), Some(&trial.commit), &version, detail)
 }
 
-/// Keeps what runs: the default first, then the trial is over, then what neither slot uses goes.
+/// Keeps what runs: it waits no longer, it is the default, its trial is over, and what neither slot uses
+/// goes. The state is first: what it held for staged would be in the default slot.
 pub fn good(device: &mut Device) -> Result<()> {
     let seen = device.observe()?;
     match decide::on_good(&seen) {
@@ -69,10 +70,10 @@ pub fn good(device: &mut Device) -> Result<()> {
 
 fn promote(device: &mut Device, slot: Slot) -> Result<()> {
     let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
-    install::promote(device.boot.as_mut(), slot)?;
     device.state.staged = None;
     device.state.forgive(&booted.commit);
     device.save_state()?;
+    install::promote(device.boot.as_mut(), slot)?;
     let version = device.sysroot.commit_info(&booted.commit)?.version;
     device.record(Event::Good, Some(slot), Some(&booted.commit), &version, "")?;
     install::drop_unused(&device.sysroot, device.boot.as_mut())
