@@ -28,11 +28,10 @@ pub fn install_first(sysroot: &Sysroot, boot: &mut dyn BootControl, commit: &Com
     Ok(file)
 }
 
-/// Ends any trial, retires the slot, deploys the commit, links the slot to it, copies its boot files, and last of all
+/// Retires the slot, deploys the commit, links the slot to it, copies its boot files, and last of all
 /// writes the slot file, without which the loader boots nothing there.
 pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWrite) -> Result<SlotFile> {
-    boot.clear_trial()?;
-    boot.retire(write.slot)?;
+    retire(boot, write.slot)?;
     let new = sysroot.deploy(write.commit, write.merge, write.keep)?;
     sysroot.link_slot(write.slot, &new.id)?;
     let tree = sysroot.deployment_dir(&new.id);
@@ -50,6 +49,18 @@ pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWri
     };
     boot.write_slot_file(&file)?;
     Ok(file)
+}
+
+/// Takes a slot that is not the default from the loader: any trial ends, the slot file goes. Before, both
+/// copies of the default are made to name the other slot: one may be damaged, or older than the other.
+pub fn retire(boot: &mut dyn BootControl, slot: Slot) -> Result<()> {
+    match boot.default_slot()? {
+        Some(default) if default == slot => bail!("slot {slot} is the default"),
+        Some(default) => boot.set_default(default)?,
+        None => {}
+    }
+    boot.clear_trial()?;
+    boot.retire(slot)
 }
 
 /// Has the loader try a slot that is whole; whether that was news to the loader.

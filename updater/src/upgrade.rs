@@ -149,12 +149,11 @@ fn deploy(device: &mut Device, staged: Staged, booted: &str) -> Result<Staged> {
 
 /// Forgets what is staged: the loader first, then ourselves.
 fn unstage(device: &mut Device, slot: Slot) -> Result<()> {
-    device.boot.clear_trial()?;
-    if device.state.staged.take().is_some() {
-        device.boot.retire(slot)?;
-        device.save_state()?;
+    if device.state.staged.take().is_none() {
+        return device.boot.clear_trial();
     }
-    Ok(())
+    install::retire(device.boot.as_mut(), slot)?;
+    device.save_state()
 }
 
 fn already_staged(device: &Device, slot: Slot, commit: &CommitChecksum) -> Result<Option<Staged>> {
@@ -207,7 +206,7 @@ fn make_room(device: &mut Device, slot: Slot, booted: &str, verified: &Verified)
     if device.boot.slot_file(slot)?.is_some() {
         eprintln!("edge-ota: not enough space for a third tree: retiring slot {slot} first");
         unstage(device, slot)?;
-        device.boot.retire(slot)?;
+        install::retire(device.boot.as_mut(), slot)?;
         device.sysroot.prune(&[booted.to_owned()])?;
     }
     Ok(fits(device, &missing)??)
