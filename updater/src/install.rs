@@ -65,7 +65,10 @@ pub fn retire(boot: &mut dyn BootControl, slot: Slot) -> Result<()> {
 
 /// Has the loader try a slot that is whole; whether that was news to the loader.
 pub fn arm(sysroot: &Sysroot, boot: &mut dyn BootControl, trial: &Trial) -> Result<bool> {
-    verified_slot(sysroot, boot, trial.slot)?;
+    let file = verified_slot(sysroot, boot, trial.slot)?;
+    if file.commit != trial.commit {
+        bail!("slot {} holds {}, not the commit to try", trial.slot, file.version);
+    }
     if boot.trial()?.as_ref() == Some(trial) {
         return Ok(false);
     }

@@ -79,10 +79,12 @@ pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + '
         unstage(device, slot)?;
         return Err(Stop::NothingNew.into());
     }
-    if let Some(staged) = already_staged(device, slot, &manifest.commit)? {
+    if let Some(staged) = already_staged(device, slot, &manifest.commit) {
         return Ok(staged);
     }
-    refuse_rejected(device, &manifest.commit, retry)?;
+    if !retry {
+        refuse_rejected(device, &manifest.commit)?;
+    }
     let verified = pull::fetch_commit(&offer.source, &offer.root, &device.board.board, &manifest.commit)?;
     make_room(device, slot, &booted.id, &verified)?;
     let progress = each.clone();
@@ -96,7 +98,9 @@ pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + '
         deployment: String::new(),
         etc: String::new(),
     };
-    unstage(device, slot)?;
+    if retry {
+        device.state.forgive(&manifest.commit);
+    }
     let staged = deploy(device, staged, &booted.id)?;
     device.sysroot.release_pulled()?;
     device.record(Event::Staged, Some(slot), Some(&staged.commit), &staged.version, "waits for a reboot")?;
@@ -131,9 +135,13 @@ pub fn arm(device: &mut Device) -> Result<bool> {
     Ok(true)
 }
 
-/// Writes the slot and remembers what waits there, with the `/etc` it was merged from.
+/// Writes the slot and remembers what waits there, with the `/etc` it was merged from. It is known as
+/// staged before the slot is written: else, after a power cut, it would pass for a proven release that
+/// one may roll back to.
 fn deploy(device: &mut Device, staged: Staged, booted: &str) -> Result<Staged> {
     let etc = etc::fingerprint(&device.root)?;
+    device.state.staged = Some(staged.clone());
+    device.save_state()?;
     let write = SlotWrite {
         slot: staged.slot,
         commit: &staged.commit,
@@ -156,21 +164,13 @@ fn unstage(device: &mut Device, slot: Slot) -> Result<()> {
     device.save_state()
 }
 
-fn already_staged(device: &Device, slot: Slot, commit: &CommitChecksum) -> Result<Option<Staged>> {
-    let staged = device.state.staged.as_ref().filter(|s| s.commit == *commit && s.slot == slot);
-    match staged {
-        Some(staged) if install::verified_slot(&device.sysroot, device.boot.as_ref(), slot).is_ok() => {
-            Ok(Some(staged.clone()))
-        }
-        _ => Ok(None),
-    }
+fn already_staged(device: &Device, slot: Slot, commit: &CommitChecksum) -> Option<Staged> {
+    let staged = device.state.staged.clone().filter(|s| s.commit == *commit && s.slot == slot)?;
+    let in_slot = install::verified_slot(&device.sysroot, device.boot.as_ref(), slot);
+    in_slot.is_ok_and(|file| file.commit == *commit).then_some(staged)
 }
 
-fn refuse_rejected(device: &mut Device, commit: &CommitChecksum, retry: bool) -> Result<()> {
-    if retry {
-        device.state.forgive(commit);
-        return device.save_state();
-    }
+fn refuse_rejected(device: &Device, commit: &CommitChecksum) -> Result<()> {
     let reason = match device.state.standing(commit, device.settings.trial.retry_delay) {
         Standing::RestsUntil(time) if time > device::now()? => format!("it is tried once more after {}", utc(time)),
         Standing::Rejected => device.state.failures.get(commit).map(|f| f.reason.clone()).unwrap_or_else(String::new),
