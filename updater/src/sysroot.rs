@@ -139,8 +139,9 @@ impl Sysroot {
         self.path.join("ostree/deploy").join(STATEROOT).join("deploy").join(id)
     }
 
-    /// Deploys a commit with `/etc` merged from the deployment `merge`, pins it, and forgets every
-    /// unpinned or unwanted deployment that is not in `keep`. Nothing is pruned yet.
+    /// Deploys a commit with `/etc` merged from the deployment `merge`, and forgets every unpinned or
+    /// unwanted deployment that is not in `keep`. Nothing is pruned yet. `link_slot` pins it: until it is
+    /// a slot's, it must not pass for an operator's.
     pub fn deploy(&self, commit: &CommitChecksum, merge: Option<&str>, keep: &[String]) -> Result<Deployment> {
         let act = || -> Result<String> {
             self.inner.lock()?;
@@ -155,10 +156,7 @@ impl Sysroot {
             let mut list = vec![new.clone()];
             list.extend(self.wanted(keep));
             self.write(&list)?;
-            let id = id_of(&new);
-            self.inner.deployment_set_pinned(&self.find(&id)?, true)?;
-            self.inner.load(NONE)?;
-            Ok(id)
+            Ok(id_of(&new))
         };
         let id = act().with_context(|| format!("deploying commit {}", commit.short()))?;
         Ok(Deployment { commit: commit.clone(), id, booted: false })
@@ -214,7 +212,7 @@ impl Sysroot {
             .with_context(|| format!("deployment {id} is not there"))
     }
 
-    /// Points the slot's link at a deployment, in one step.
+    /// Points the slot's link at a deployment, in one step, and pins it.
     pub fn link_slot(&self, slot: Slot, id: &str) -> Result<()> {
         let link = self.slot_link(slot);
         let act = || -> Result<()> {
@@ -222,7 +220,10 @@ impl Sysroot {
             durable::remove(&new)?;
             symlink(Path::new("deploy").join(STATEROOT).join("deploy").join(id), &new)?;
             fs::rename(&new, &link)?;
-            durable::sync_dir(&self.path.join("ostree"))
+            durable::sync_dir(&self.path.join("ostree"))?;
+            self.inner.deployment_set_pinned(&self.find(id)?, true)?;
+            self.inner.load(NONE)?;
+            Ok(())
         };
         act().with_context(|| format!("linking {}", link.display()))
     }
