@@ -44,9 +44,9 @@ fn note_booted(device: &Device, event: Event, detail: &str) -> Result<()> {
 
 /// The tries are used up without a verdict. Once that may be a power cut; twice it is the release.
 fn trial_ended(device: &mut Device, trial: &Trial) -> Result<()> {
-    let version = match device.state.staged.take() {
-        Some(staged) => staged.version,
-        None => String::new(),
+    let Some(staged) = device.state.staged.take() else {
+        // Settled already, by a boot or a verdict that a power cut kept from clearing the record.
+        return device.boot.clear_trial();
     };
     device.state.without_verdict(trial.commit.clone(), device::now()?);
     let detail = match device.state.standing(&trial.commit, device.settings.trial.retry_delay) {
@@ -55,7 +55,7 @@ fn trial_ended(device: &mut Device, trial: &Trial) -> Result<()> {
     };
     device.save_state()?;
     device.boot.clear_trial()?;
-    device.record(Event::WentBack, Some(trial.slot), Some(&trial.commit), &version, detail)
+    device.record(Event::WentBack, Some(trial.slot), Some(&trial.commit), &staged.version, detail)
 }
 
 /// Keeps what runs: it waits no longer, it is the default, its trial is over, and what neither slot uses
