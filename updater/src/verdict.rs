@@ -70,7 +70,7 @@ pub fn good(device: &mut Device) -> Result<()> {
 
 fn promote(device: &mut Device, slot: Slot) -> Result<()> {
     let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
-    device.state.staged = None;
+    device.state.staged.take_if(|staged| staged.slot == slot);
     device.state.forgive(&booted.commit);
     device.save_state()?;
     install::promote(device.boot.as_mut(), slot)?;
