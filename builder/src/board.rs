@@ -10,7 +10,11 @@ use serde::Deserialize;
 
 /// Where boards are looked for when the command line does not say: beside the treefiles of a checkout,
 /// then as installed.
-const PLACES: [&str; 3] = ["boards", "usr/local/share/edge-build/boards", "usr/share/edge-build/boards"];
+const PLACES: [&str; 3] = [
+    "boards",
+    "usr/local/share/edge-build/boards",
+    "usr/share/edge-build/boards",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

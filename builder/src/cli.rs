@@ -15,7 +15,13 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DIR")]
     pub boards: Option<PathBuf>,
     /// Where packages are kept between runs
-    #[arg(long, global = true, value_name = "DIR", env = "EDGE_BUILD_CACHE", default_value = "/var/cache/edge-build")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "EDGE_BUILD_CACHE",
+        default_value = "/var/cache/edge-build"
+    )]
     pub cache: PathBuf,
     /// Where a run keeps its files; removed when it ends [default: CACHE/work]
     #[arg(long, global = true, value_name = "DIR")]
@@ -189,5 +195,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         _ => (Some(text), 1),
     };
     let number: Option<u64> = number.and_then(|n| n.parse().ok());
-    number.and_then(|n| n.checked_mul(unit)).ok_or_else(|| format!("'{text}' is not a size such as 4G or 512M"))
+    number
+        .and_then(|n| n.checked_mul(unit))
+        .ok_or_else(|| format!("'{text}' is not a size such as 4G or 512M"))
 }

@@ -82,7 +82,8 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
     let version = next_version(&repo, request)?;
     let step = progress.step("laying the tree out");
     layout::scrub(&root)?;
-    node::apply(&root, &node_of(request, &version)?).with_context(|| treefile.path.display().to_string())?;
+    node::apply(&root, &node_of(request, &version)?)
+        .with_context(|| treefile.path.display().to_string())?;
     let laid_out = layout::apply(&root)?;
     check_kernel(&root, &laid_out.kernel, treefile)?;
     step.done();
@@ -129,13 +130,19 @@ fn node_of(request: &Request, version: &str) -> Result<Node> {
     let treefile = request.treefile;
     let mut add_files: Vec<AddFile> = Vec::new();
     for file in &treefile.add_files {
-        add_files.push(AddFile { source: file.source.clone(), to: format!("/{}", file.target.display()) });
+        add_files.push(AddFile {
+            source: file.source.clone(),
+            to: format!("/{}", file.target.display()),
+        });
     }
     if !treefile.health_units.is_empty() {
         let source = request.work.path().join("health.toml");
         let text = format!("[health]\nunits = {:?}\n", treefile.health_units);
         fs::write(&source, text).with_context(|| format!("writing {}", source.display()))?;
-        add_files.push(AddFile { source, to: "/usr/lib/edge-ota/config.d/60-treefile.toml".to_owned() });
+        add_files.push(AddFile {
+            source,
+            to: "/usr/lib/edge-ota/config.d/60-treefile.toml".to_owned(),
+        });
     }
     let mut units = treefile.units.clone();
     units.extend(UPDATER_UNITS.iter().map(|&unit| unit.to_owned()));
@@ -147,9 +154,16 @@ fn node_of(request: &Request, version: &str) -> Result<Node> {
         units,
         default_target: treefile.default_target.clone(),
         etc_group_members: treefile.etc_group_members.clone(),
-        os_release: treefile.mutate_os_release.clone().map(|replace| OsRelease { replace, version: version.to_owned() }),
+        os_release: treefile.mutate_os_release.clone().map(|replace| OsRelease {
+            replace,
+            version: version.to_owned(),
+        }),
         add_files,
-        remove_files: treefile.remove_files.iter().map(|path| format!("/{}", path.display())).collect(),
+        remove_files: treefile
+            .remove_files
+            .iter()
+            .map(|path| format!("/{}", path.display()))
+            .collect(),
         postprocess: scripts(treefile)?,
     })
 }
@@ -172,9 +186,15 @@ fn board_json(request: &Request) -> Result<Vec<u8>> {
 fn roots(keys: &Path) -> Result<Vec<PathBuf>> {
     let versions = trust::versions(keys)?;
     if versions.is_empty() {
-        bail!("no root document (1.root) in {}: make keys with 'edge-build key generate'", keys.display());
+        bail!(
+            "no root document (1.root) in {}: make keys with 'edge-build key generate'",
+            keys.display()
+        );
     }
-    Ok(versions.into_iter().map(|version| keys.join(trust::file_name(version))).collect())
+    Ok(versions
+        .into_iter()
+        .map(|version| keys.join(trust::file_name(version)))
+        .collect())
 }
 
 fn scripts(treefile: &Treefile) -> Result<Vec<Script>> {
@@ -183,30 +203,55 @@ fn scripts(treefile: &Treefile) -> Result<Vec<Script>> {
         .postprocess
         .iter()
         .enumerate()
-        .map(|(n, text)| Script { name: named(n), text: text.clone().into_bytes() })
+        .map(|(n, text)| Script {
+            name: named(n),
+            text: text.clone().into_bytes(),
+        })
         .collect();
     if let Some(path) = &treefile.postprocess_script {
         let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        scripts.push(Script { name: path.display().to_string(), text });
+        scripts.push(Script {
+            name: path.display().to_string(),
+            text,
+        });
     }
     Ok(scripts)
 }
 
 fn check_kernel(root: &Path, kernel: &Kernel, treefile: &Treefile) -> Result<()> {
-    let options: Vec<String> = treefile.kernel_options.iter().map(ToString::to_string).collect();
+    let options: Vec<String> = treefile
+        .kernel_options
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    kernel::check(root, kernel, &treefile.kernel_min_version.to_string(), &options)
-        .with_context(|| treefile.path.display().to_string())
+    kernel::check(
+        root,
+        kernel,
+        &treefile.kernel_min_version.to_string(),
+        &options,
+    )
+    .with_context(|| treefile.path.display().to_string())
 }
 
 fn drivers(board: &Board) -> Drivers {
-    Drivers { include: board.initramfs.modules.clone(), load: Vec::new() }
+    Drivers {
+        include: board.initramfs.modules.clone(),
+        load: Vec::new(),
+    }
 }
 
-fn describe(request: &Request, root: &Path, kernel: &Kernel, version: String) -> Result<Description> {
+fn describe(
+    request: &Request,
+    root: &Path,
+    kernel: &Kernel,
+    version: String,
+) -> Result<Description> {
     let size = |name: &str| -> Result<u64> {
         let path = root.join(&kernel.dir).join(name);
-        Ok(fs::metadata(&path).with_context(|| format!("asking for {}", path.display()))?.len())
+        Ok(fs::metadata(&path)
+            .with_context(|| format!("asking for {}", path.display()))?
+            .len())
     };
     Ok(Description {
         version,

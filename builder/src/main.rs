@@ -59,9 +59,13 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Release(args) => publish(args),
         Command::Image(args) => make_image(cli, args),
         Command::Serve(args) => serve::serve(&args.dir, args.port, &mut std::io::stdout()),
-        Command::Vm(args) => {
-            vm::run(Path::new("/"), &board(cli, &args.board)?, &args.image, args.keep, &work_dir(cli)?)
-        }
+        Command::Vm(args) => vm::run(
+            Path::new("/"),
+            &board(cli, &args.board)?,
+            &args.image,
+            args.keep,
+            &work_dir(cli)?,
+        ),
     }
 }
 
@@ -76,7 +80,11 @@ fn list_boards(cli: &Cli) -> Result<()> {
     let dir = boards_dir(cli)?;
     for name in board::list(&dir)? {
         let board = board::load(&dir, &name)?;
-        println!("{name:<20} {:<8} {}", board.arch.debian, board.boot.as_str());
+        println!(
+            "{name:<20} {:<8} {}",
+            board.arch.debian,
+            board.boot.as_str()
+        );
     }
     Ok(())
 }
@@ -85,7 +93,15 @@ fn check(cli: &Cli, args: &cli::Check) -> Result<()> {
     let board = board(cli, &args.board)?;
     let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
     println!("ref {}", treefile.reference);
-    println!("packages {}", treefile.packages.iter().cloned().collect::<Vec<_>>().join(" "));
+    println!(
+        "packages {}",
+        treefile
+            .packages
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
     println!("units {}", treefile.units.join(" "));
     Ok(())
 }
@@ -96,7 +112,10 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
     let board = board(cli, &args.board)?;
     let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
     let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
-    let mirrors = MirrorOptions { mirror: args.mirror.clone(), security_mirror: args.security_mirror.clone() };
+    let mirrors = MirrorOptions {
+        mirror: args.mirror.clone(),
+        security_mirror: args.security_mirror.clone(),
+    };
     let request = compose::Request {
         treefile: &treefile,
         board: &board,
@@ -124,7 +143,10 @@ fn debs(args: &cli::Compose, board: &Board) -> Result<Vec<PathBuf>> {
     let is_updater = |name: &str| name.starts_with("edge-ota_") && name.ends_with(&suffix);
     let mut found = Vec::new();
     if dir.is_dir() {
-        for entry in dir.read_dir().with_context(|| format!("listing {}", dir.display()))? {
+        for entry in dir
+            .read_dir()
+            .with_context(|| format!("listing {}", dir.display()))?
+        {
             let entry = entry?;
             if is_updater(&entry.file_name().to_string_lossy()) {
                 found.push(entry.path());
@@ -133,8 +155,14 @@ fn debs(args: &cli::Compose, board: &Board) -> Result<Vec<PathBuf>> {
     }
     match found.len() {
         1 => Ok(found),
-        0 => bail!("no edge-ota{suffix} in {}: run 'make deb', or name the package with --deb", dir.display()),
-        _ => bail!("more than one edge-ota{suffix} in {}: name one with --deb", dir.display()),
+        0 => bail!(
+            "no edge-ota{suffix} in {}: run 'make deb', or name the package with --deb",
+            dir.display()
+        ),
+        _ => bail!(
+            "more than one edge-ota{suffix} in {}: name one with --deb",
+            dir.display()
+        ),
     }
 }
 
@@ -142,10 +170,17 @@ fn publish(args: &cli::Release) -> Result<()> {
     let repo = Repo::open(&args.repo)?;
     let description = repo.describe(&args.commit)?;
     if description.board != args.board && !args.skip_gate {
-        bail!("commit {} is for board {}, not {}", args.commit.short(), description.board, args.board);
+        bail!(
+            "commit {} is for board {}, not {}",
+            args.commit.short(),
+            description.board,
+            args.board
+        );
     }
     match args.skip_gate {
-        true => eprintln!("edge-build: the gate is skipped: a device may be unable to confirm this release"),
+        true => eprintln!(
+            "edge-build: the gate is skipped: a device may be unable to confirm this release"
+        ),
         false => gate::examine(&repo, &args.commit, &[])?,
     }
     let offered = channel::Release {
@@ -155,17 +190,36 @@ fn publish(args: &cli::Release) -> Result<()> {
         commit: args.commit.clone(),
         r#ref: repo.ref_of(&args.commit)?,
     };
-    let terms = Terms { expires_in: args.expires_in, min_sequence: args.min_sequence, sequence: args.sequence };
+    let terms = Terms {
+        expires_in: args.expires_in,
+        min_sequence: args.min_sequence,
+        sequence: args.sequence,
+    };
     let signer = key::load_secret(&key::secret_path(&args.keys, "channel"))?;
-    let (path, manifest) = release::publish(served(&args.repo)?, &args.keys, &[signer], offered, &terms, now()?)?;
-    println!("{}: {} is sequence {}", path.display(), manifest.version, manifest.sequence);
+    let (path, manifest) = release::publish(
+        served(&args.repo)?,
+        &args.keys,
+        &[signer],
+        offered,
+        &terms,
+        now()?,
+    )?;
+    println!(
+        "{}: {} is sequence {}",
+        path.display(),
+        manifest.version,
+        manifest.sequence
+    );
     Ok(())
 }
 
 fn make_image(cli: &Cli, args: &cli::Image) -> Result<()> {
     need_root("image")?;
     interrupt::install()?;
-    let source = args.url.clone().map(|url| SourceOf { url, channel: args.channel.clone() });
+    let source = args.url.clone().map(|url| SourceOf {
+        url,
+        channel: args.channel.clone(),
+    });
     let request = image::Request {
         board: &args.board,
         served: served(&args.repo)?,
@@ -185,7 +239,10 @@ fn make_image(cli: &Cli, args: &cli::Image) -> Result<()> {
 /// `channels/` and `root/` lie beside `repo/`.
 fn served(repo: &Path) -> Result<&Path> {
     if repo.file_name().is_none_or(|name| name != "repo") {
-        bail!("--repo {}: the folder must be named 'repo', for devices look for it by that name", repo.display());
+        bail!(
+            "--repo {}: the folder must be named 'repo', for devices look for it by that name",
+            repo.display()
+        );
     }
     match repo.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => Ok(parent),
@@ -196,7 +253,10 @@ fn served(repo: &Path) -> Result<&Path> {
 fn boards_dir(cli: &Cli) -> Result<PathBuf> {
     match &cli.boards {
         Some(dir) => Ok(dir.clone()),
-        None => board::default_dir(&std::env::current_dir().context("asking for the current folder")?, Path::new("/")),
+        None => board::default_dir(
+            &std::env::current_dir().context("asking for the current folder")?,
+            Path::new("/"),
+        ),
     }
 }
 
@@ -205,20 +265,31 @@ fn board(cli: &Cli, name: &BoardName) -> Result<Board> {
 }
 
 fn work_dir(cli: &Cli) -> Result<WorkDir> {
-    WorkDir::new_in(&cli.workdir.clone().unwrap_or_else(|| cli.cache.join("work")))
+    WorkDir::new_in(
+        &cli.workdir
+            .clone()
+            .unwrap_or_else(|| cli.cache.join("work")),
+    )
 }
 
 fn need_root(act: &str) -> Result<()> {
     match Cmd::new("id").arg("-u").text()?.trim() {
         "0" => Ok(()),
-        _ => bail!("{act} needs root: owners, modes and device files are those of another system; run it with sudo"),
+        _ => bail!(
+            "{act} needs root: owners, modes and device files are those of another system; run it with sudo"
+        ),
     }
 }
 
 /// SOURCE_DATE_EPOCH where it is set, so that a build can be repeated.
 fn now() -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH={text} is no number of seconds")),
-        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs()),
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("SOURCE_DATE_EPOCH={text} is no number of seconds")),
+        Err(_) => Ok(SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("the clock is before 1970")?
+            .as_secs()),
     }
 }

@@ -143,9 +143,16 @@ impl Repo {
         if let Some(name) = bound.iter().flatten().next() {
             return Ok(name.parse()?);
         }
-        let mut refs: Vec<_> = self.inner.list_refs(None, cancellable())?.into_iter().collect();
+        let mut refs: Vec<_> = self
+            .inner
+            .list_refs(None, cancellable())?
+            .into_iter()
+            .collect();
         refs.sort();
-        match refs.into_iter().find(|(_, checksum)| checksum == commit.as_str()) {
+        match refs
+            .into_iter()
+            .find(|(_, checksum)| checksum == commit.as_str())
+        {
             Some((name, _)) => Ok(name.parse()?),
             None => bail!("no ref of {} leads to commit {commit}", self.path.display()),
         }

@@ -26,7 +26,9 @@ fn expand(prefix: &str, now: u64) -> Result<(String, bool)> {
     let Some((format, after)) = rest.split_once('>') else {
         bail!("automatic-version-prefix: '{prefix}' has '<date:' without '>'");
     };
-    let date = Cmd::new("date").args(["-u", "-d", &format!("@{now}"), &format!("+{format}")]).text();
+    let date = Cmd::new("date")
+        .args(["-u", "-d", &format!("@{now}"), &format!("+{format}")])
+        .text();
     let date = date.context("automatic-version-prefix: formatting the date")?;
     Ok((format!("{before}{}{after}", date.trim_end()), true))
 }
@@ -48,7 +50,11 @@ mod tests {
             ("13.<date:%Y%m%d>", Some("13.20261121.4"), "13.20261122.0"),
         ];
         for (prefix, previous, expected) in table {
-            assert_eq!(next(prefix, previous, now).unwrap(), expected, "{prefix} {previous:?}");
+            assert_eq!(
+                next(prefix, previous, now).unwrap(),
+                expected,
+                "{prefix} {previous:?}"
+            );
         }
         assert!(next("<date:%Y", None, now).is_err());
     }

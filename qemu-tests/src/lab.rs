@@ -85,7 +85,9 @@ pub fn builder(workspace: &Path) -> PathBuf {
 /// The package that `make deb` left.
 pub fn updater_package(workspace: &Path) -> Result<PathBuf> {
     let dir = target_dir(workspace).join("deb");
-    for entry in fs::read_dir(&dir).with_context(|| format!("listing {}: run 'make deb' first", dir.display()))? {
+    for entry in fs::read_dir(&dir)
+        .with_context(|| format!("listing {}: run 'make deb' first", dir.display()))?
+    {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "deb") {
             return Ok(path);

@@ -118,7 +118,9 @@ impl Node {
 
     /// Where the updater has the boot partition mounted in the guest, read-only.
     pub fn boot_partition(&self) -> Result<String> {
-        self.vm.ask("edge-ota status >/dev/null && findmnt -nro TARGET -S PARTLABEL=edge-boot | head -n 1")
+        self.vm.ask(
+            "edge-ota status >/dev/null && findmnt -nro TARGET -S PARTLABEL=edge-boot | head -n 1",
+        )
     }
 
     /// As [`Node::boot_partition`], made writable until the next boot.

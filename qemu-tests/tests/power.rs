@@ -14,7 +14,10 @@ fn cuts_during_the_upgrade() -> Result<()> {
     case("cuts-in-upgrade", |node| {
         let next = publish(node)?;
         let boot = node.boot_partition()?;
-        cut_during_upgrade(node, "[ $(ls -d /ostree/deploy/edge/deploy/*.0 | wc -l) -gt 1 ]")?;
+        cut_during_upgrade(
+            node,
+            "[ $(ls -d /ostree/deploy/edge/deploy/*.0 | wc -l) -gt 1 ]",
+        )?;
         node.expect(Slot::A, &node.base())?;
         cut_during_upgrade(node, &format!("[ -s {boot}/slot-b ]"))?;
         node.expect(Slot::A, &node.base())?;

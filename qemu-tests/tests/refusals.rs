@@ -31,13 +31,24 @@ fn each_refusal_has_its_own_exit_code_and_changes_nothing() -> Result<()> {
         node.site.replace_manifest(&strangers.read_manifest()?)?;
         refused(node, &before, "wrong key", Exit::BadSignature)?;
 
-        node.site.release_command("aarch64", &good).arg("--skip-gate").run()?;
+        node.site
+            .release_command("aarch64", &good)
+            .arg("--skip-gate")
+            .run()?;
         let foreign = node.site.dir.join("channels").join(CHANNEL).join("aarch64");
         node.site.replace_manifest(&fs::read(foreign)?)?;
-        refused(node, &before, "manifest for another board", Exit::WrongBoard)?;
+        refused(
+            node,
+            &before,
+            "manifest for another board",
+            Exit::WrongBoard,
+        )?;
 
         node.site.replace_manifest(&second)?;
-        node.site.release_command(BOARD, &good).args(["--expires-in", "1s"]).run()?;
+        node.site
+            .release_command(BOARD, &good)
+            .args(["--expires-in", "1s"])
+            .run()?;
         node.vm.ask("date -s '+1 hour'")?;
         refused(node, &before, "expired manifest", Exit::Stale)?;
         node.vm.set_clock()?;
@@ -46,14 +57,25 @@ fn each_refusal_has_its_own_exit_code_and_changes_nothing() -> Result<()> {
         node.site.sign(&lost)?;
         node.site.release(&lost)?;
         swap_commit_object(node, &lost, &node.base())?;
-        refused(node, &before, "manifest and repository that do not match", Exit::CommitMismatch)
+        refused(
+            node,
+            &before,
+            "manifest and repository that do not match",
+            Exit::CommitMismatch,
+        )
     })
 }
 
 fn refused(node: &Node, before: &str, what: &str, expected: Exit) -> Result<()> {
     let code = node.vm.exit_code("edge-ota upgrade")?;
-    ensure!(code == i32::from(expected.code()), "{what}: exit code {code}, not {expected:?}");
-    ensure!(fingerprint(node)? == before, "{what}: something changed on disk");
+    ensure!(
+        code == i32::from(expected.code()),
+        "{what}: exit code {code}, not {expected:?}"
+    );
+    ensure!(
+        fingerprint(node)? == before,
+        "{what}: something changed on disk"
+    );
     Ok(())
 }
 
@@ -68,7 +90,11 @@ fn strangers(node: &Node) -> Result<Site> {
     let dir = node.dir.join("strangers");
     fs::create_dir_all(&dir)?;
     std::os::unix::fs::symlink(node.site.repo(), dir.join("repo"))?;
-    Ok(Site { dir, keys: node.lab.strange_keys.clone(), builder: node.site.builder.clone() })
+    Ok(Site {
+        dir,
+        keys: node.lab.strange_keys.clone(),
+        builder: node.site.builder.clone(),
+    })
 }
 
 /// A repository that gives another commit than asked for. A new file: copies share the old one.

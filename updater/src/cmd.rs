@@ -20,7 +20,10 @@ const TAIL_LINES: usize = 12;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The children that somebody waits for, each at the head of a process group of its own.
-static CHILDREN: Mutex<Children> = Mutex::new(Children { stopped: false, groups: BTreeSet::new() });
+static CHILDREN: Mutex<Children> = Mutex::new(Children {
+    stopped: false,
+    groups: BTreeSet::new(),
+});
 
 struct Children {
     stopped: bool,
@@ -140,9 +143,17 @@ impl Cmd {
         self.inner.spawn().with_context(|| cannot_start(&shown))
     }
 
-    fn finish(mut self, stdin: Stdio, input: Vec<u8>, mut line: impl FnMut(&str) + Send) -> Result<Vec<u8>> {
+    fn finish(
+        mut self,
+        stdin: Stdio,
+        input: Vec<u8>,
+        mut line: impl FnMut(&str) + Send,
+    ) -> Result<Vec<u8>> {
         let shown = self.to_string();
-        self.inner.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.inner
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = self.spawn_recorded(&shown)?;
         let (to, from, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, tail) = thread::scope(|scope| {
@@ -160,7 +171,11 @@ impl Cmd {
                 }
             });
             let mut tail: Vec<String> = Vec::new();
-            for text in err.into_iter().flat_map(|e| BufReader::new(e).split(b'\n')).map_while(Result::ok) {
+            for text in err
+                .into_iter()
+                .flat_map(|e| BufReader::new(e).split(b'\n'))
+                .map_while(Result::ok)
+            {
                 let text = String::from_utf8_lossy(&text).trim_end().to_owned();
                 line(&text);
                 if !text.is_empty() {
@@ -189,7 +204,11 @@ impl Cmd {
         if children.stopped {
             bail!("not starting {shown}: interrupted");
         }
-        let child = self.inner.process_group(0).spawn().with_context(|| cannot_start(shown))?;
+        let child = self
+            .inner
+            .process_group(0)
+            .spawn()
+            .with_context(|| cannot_start(shown))?;
         children.groups.insert(i32::try_from(child.id())?);
         Ok(child)
     }
@@ -199,7 +218,10 @@ impl Cmd {
 fn wait_recorded(child: &mut Child) -> Result<ExitStatus> {
     let pid = i32::try_from(child.id())?;
     if let Some(pid) = Pid::from_raw(pid) {
-        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        waitid(
+            WaitId::Pid(pid),
+            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+        )?;
     }
     children().groups.remove(&pid);
     Ok(child.wait()?)
@@ -241,11 +263,22 @@ mod tests {
     #[test]
     fn output_and_failure() {
         assert_eq!(Cmd::new("printf").arg("x y").text().unwrap(), "x y");
-        assert_eq!(Cmd::new("cat").output_with_input(b"hello".to_vec()).unwrap(), b"hello");
-        let error = Cmd::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err();
+        assert_eq!(
+            Cmd::new("cat")
+                .output_with_input(b"hello".to_vec())
+                .unwrap(),
+            b"hello"
+        );
+        let error = Cmd::new("sh")
+            .args(["-c", "echo why >&2; exit 3"])
+            .run()
+            .unwrap_err();
         assert!(format!("{error:#}").contains("why"), "{error:#}");
         assert!(format!("{error:#}").contains('3'), "{error:#}");
         let error = Cmd::new("no-such-program").run().unwrap_err();
-        assert!(format!("{error:#}").contains("no-such-program"), "{error:#}");
+        assert!(
+            format!("{error:#}").contains("no-such-program"),
+            "{error:#}"
+        );
     }
 }

@@ -62,8 +62,12 @@ impl Device {
 
     fn open_writable(root: &Path, disk: Disk, lock: File) -> Result<Self> {
         enter_mount_namespace()?;
-        mount_remount(root.join("sysroot"), MountFlags::BIND | MountFlags::NOATIME, "")
-            .context("making /sysroot writable for this process")?;
+        mount_remount(
+            root.join("sysroot"),
+            MountFlags::BIND | MountFlags::NOATIME,
+            "",
+        )
+        .context("making /sysroot writable for this process")?;
         Self::open(root, disk, Some(lock))
     }
 
@@ -94,29 +98,19 @@ impl Device {
 
     /// The slot whose link leads to the deployment we run from.
     fn booted_slot(&self) -> Result<Option<Slot>> {
-        let Some(booted) = self.sysroot.booted()? else { return Ok(None) };
+        let Some(booted) = self.sysroot.booted()? else {
+            return Ok(None);
+        };
         for slot in Slot::BOTH {
-            if self.sysroot.slot_deployment(slot)?.is_some_and(|d| d.id == booted.id) {
+            if self
+                .sysroot
+                .slot_deployment(slot)?
+                .is_some_and(|d| d.id == booted.id)
+            {
                 return Ok(Some(slot));
             }
         }
         Ok(None)
-    }
-
-    /// The deployments of both slots that the loader can boot.
-    pub fn slot_deployments(&self) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
-        for slot in Slot::BOTH {
-            if let Some(file) = self.boot.slot_file(slot)? {
-                ids.push(file.deployment);
-            }
-        }
-        if let Some(booted) = self.sysroot.booted()? {
-            ids.push(booted.id);
-        }
-        ids.sort();
-        ids.dedup();
-        Ok(ids)
     }
 
     pub fn save_state(&self) -> Result<()> {
@@ -124,7 +118,14 @@ impl Device {
     }
 
     /// One line for the log and one for `edge-ota history`.
-    pub fn record(&self, event: Event, slot: Option<Slot>, commit: Option<&CommitChecksum>, version: &str, detail: &str) -> Result<()> {
+    pub fn record(
+        &self,
+        event: Event,
+        slot: Option<Slot>,
+        commit: Option<&CommitChecksum>,
+        version: &str,
+        detail: &str,
+    ) -> Result<()> {
         let entry = Entry {
             at: now()?,
             event,
@@ -146,12 +147,15 @@ impl Device {
         let path = self.root.join(STATE_DIR).join(name);
         match fs::read_to_string(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            other => Ok(Some(other.with_context(|| format!("reading {}", path.display()))?)),
+            other => Ok(Some(
+                other.with_context(|| format!("reading {}", path.display()))?,
+            )),
         }
     }
 
     pub fn write_note(&self, name: &str, text: &str) -> Result<()> {
-        fs::create_dir_all(self.root.join(STATE_DIR)).with_context(|| format!("making {STATE_DIR}"))?;
+        fs::create_dir_all(self.root.join(STATE_DIR))
+            .with_context(|| format!("making {STATE_DIR}"))?;
         durable::write(&self.root.join(STATE_DIR).join(name), text.as_bytes())
     }
 
@@ -167,7 +171,8 @@ fn find_disk(root: &Path) -> Result<Disk> {
 
 pub fn how_booted(root: &Path) -> Result<HowBooted> {
     let path = root.join("proc/cmdline");
-    let cmdline = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let cmdline =
+        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     Ok(HowBooted::parse(&cmdline))
 }
 
@@ -181,7 +186,10 @@ fn load_state(root: &Path) -> State {
 }
 
 pub fn now() -> Result<u64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())
+    Ok(SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?
+        .as_secs())
 }
 
 #[allow(unsafe_code)]

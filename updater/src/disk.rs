@@ -34,33 +34,51 @@ pub struct Partition {
 impl Disk {
     /// Finds the disk that holds the file system of `path`.
     pub fn of(root: &Path, path: &Path) -> Result<Self> {
-        let dev = fs::metadata(path).with_context(|| format!("asking for {}", path.display()))?.dev();
+        let dev = fs::metadata(path)
+            .with_context(|| format!("asking for {}", path.display()))?
+            .dev();
         let link = root.join(format!("sys/dev/block/{}:{}", major(dev), minor(dev)));
-        let partition = fs::canonicalize(&link)
-            .with_context(|| format!("{} is not on a disk: {} is missing", path.display(), link.display()))?;
+        let partition = fs::canonicalize(&link).with_context(|| {
+            format!(
+                "{} is not on a disk: {} is missing",
+                path.display(),
+                link.display()
+            )
+        })?;
         let disk = partition.parent().context("a partition without a disk")?;
         Self::from_sysfs(root, disk)
     }
 
     fn from_sysfs(root: &Path, disk: &Path) -> Result<Self> {
-        let name = disk.file_name().and_then(|n| n.to_str()).context("a disk without a name")?;
+        let name = disk
+            .file_name()
+            .and_then(|n| n.to_str())
+            .context("a disk without a name")?;
         let mut partitions = Vec::new();
         for entry in fs::read_dir(disk).with_context(|| format!("listing {}", disk.display()))? {
             let uevent = entry?.path().join("uevent");
-            let Ok(text) = fs::read_to_string(&uevent) else { continue };
+            let Ok(text) = fs::read_to_string(&uevent) else {
+                continue;
+            };
             if let Some(partition) = parse_uevent(root, &text) {
                 partitions.push(partition);
             }
         }
         partitions.sort_by_key(|p| p.number);
-        Ok(Self { device: root.join("dev").join(name), partitions })
+        Ok(Self {
+            device: root.join("dev").join(name),
+            partitions,
+        })
     }
 
     pub fn partition(&self, name: &str) -> Result<&Partition> {
         let mut found = self.partitions.iter().filter(|p| p.name == name);
         match (found.next(), found.next()) {
             (Some(partition), None) => Ok(partition),
-            (None, _) => bail!("{} has no partition named {name}: was it made by edge-build?", self.device.display()),
+            (None, _) => bail!(
+                "{} has no partition named {name}: was it made by edge-build?",
+                self.device.display()
+            ),
             _ => bail!("{} has two partitions named {name}", self.device.display()),
         }
     }
@@ -70,7 +88,10 @@ impl Disk {
     pub fn make_unique(&self) -> Result<()> {
         self.sfdisk(&["--disk-id"], &[random_uuid()?])?;
         for partition in &self.partitions {
-            self.sfdisk(&["--part-uuid"], &[partition.number.to_string(), random_uuid()?])?;
+            self.sfdisk(
+                &["--part-uuid"],
+                &[partition.number.to_string(), random_uuid()?],
+            )?;
         }
         Ok(())
     }
@@ -84,17 +105,29 @@ impl Disk {
     pub fn grow_root(&self) -> Result<()> {
         let root = self.partition(PART_ROOT)?;
         Cmd::new("sfdisk")
-            .args(["--quiet", "--force", "--no-reread", "--no-tell-kernel", "-N"])
+            .args([
+                "--quiet",
+                "--force",
+                "--no-reread",
+                "--no-tell-kernel",
+                "-N",
+            ])
             .arg(root.number.to_string())
             .arg(&self.device)
             .output_with_input(b", +\n".to_vec())?;
-        Cmd::new("partx").args(["--update", "--nr"]).arg(root.number.to_string()).arg(&self.device).run()?;
+        Cmd::new("partx")
+            .args(["--update", "--nr"])
+            .arg(root.number.to_string())
+            .arg(&self.device)
+            .run()?;
         Cmd::new("resize2fs").arg(&root.device).run()
     }
 
     fn size_of(&self, device: &Path) -> Result<u64> {
         let text = Cmd::new("blockdev").arg("--getsize64").arg(device).text()?;
-        text.trim().parse().with_context(|| format!("size of {}", device.display()))
+        text.trim()
+            .parse()
+            .with_context(|| format!("size of {}", device.display()))
     }
 
     fn sfdisk(&self, options: &[&str], values: &[String]) -> Result<()> {
@@ -108,7 +141,10 @@ impl Disk {
 }
 
 fn parse_uevent(root: &Path, text: &str) -> Option<Partition> {
-    let get = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let get = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    };
     Some(Partition {
         number: get("PARTN")?.parse().ok()?,
         name: get("PARTNAME").unwrap_or("").to_owned(),
@@ -117,7 +153,8 @@ fn parse_uevent(root: &Path, text: &str) -> Option<Partition> {
 }
 
 fn random_uuid() -> Result<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/uuid").context("asking the kernel for a random id")?;
+    let text = fs::read_to_string("/proc/sys/kernel/random/uuid")
+        .context("asking the kernel for a random id")?;
     Ok(text.trim().to_uppercase())
 }
 
@@ -128,9 +165,18 @@ pub fn mount_boot(disk: &Disk, target: &Path) -> Result<()> {
     if is_mount_point(target)? {
         return Ok(());
     }
-    let flags = MountFlags::RDONLY | MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount(&partition.device, target, "ext4", flags, c"")
-        .with_context(|| format!("mounting {} on {}", partition.device.display(), target.display()))
+    let flags = MountFlags::RDONLY
+        | MountFlags::NOATIME
+        | MountFlags::NODEV
+        | MountFlags::NOSUID
+        | MountFlags::NOEXEC;
+    mount(&partition.device, target, "ext4", flags, c"").with_context(|| {
+        format!(
+            "mounting {} on {}",
+            partition.device.display(),
+            target.display()
+        )
+    })
 }
 
 fn is_mount_point(path: &Path) -> Result<bool> {
@@ -145,7 +191,8 @@ pub fn try_lock(path: &Path) -> Result<Option<std::fs::File>> {
 
 /// As [`try_lock`], waiting for it.
 pub fn lock(path: &Path) -> Result<std::fs::File> {
-    flock(path, rustix::fs::FlockOperation::LockExclusive)?.context("a lock that was waited for was refused")
+    flock(path, rustix::fs::FlockOperation::LockExclusive)?
+        .context("a lock that was waited for was refused")
 }
 
 fn flock(path: &Path, operation: rustix::fs::FlockOperation) -> Result<Option<std::fs::File>> {
@@ -170,14 +217,23 @@ mod tests {
     fn partitions_are_those_of_one_disk() {
         let root = tempfile::tempdir().unwrap();
         let disk = root.path().join("sys/devices/virtio/block/vda");
-        for (name, n, label) in [("vda1", 1, "esp"), ("vda2", 2, "edge-trial"), ("vda10", 10, "edge-root")] {
+        for (name, n, label) in [
+            ("vda1", 1, "esp"),
+            ("vda2", 2, "edge-trial"),
+            ("vda10", 10, "edge-root"),
+        ] {
             fs::create_dir_all(disk.join(name)).unwrap();
-            let text = format!("MAJOR=254\nDEVNAME={name}\nDEVTYPE=partition\nPARTN={n}\nPARTNAME={label}\n");
+            let text = format!(
+                "MAJOR=254\nDEVNAME={name}\nDEVTYPE=partition\nPARTN={n}\nPARTNAME={label}\n"
+            );
             fs::write(disk.join(name).join("uevent"), text).unwrap();
         }
         fs::create_dir_all(disk.join("queue")).unwrap();
         let found = Disk::from_sysfs(root.path(), &disk).unwrap();
-        assert_eq!(found.partition(PART_ROOT).unwrap().device, root.path().join("dev/vda10"));
+        assert_eq!(
+            found.partition(PART_ROOT).unwrap().device,
+            root.path().join("dev/vda10")
+        );
         let error = found.partition(PART_BOOT).unwrap_err().to_string();
         assert!(error.contains("edge-boot"), "{error}");
     }

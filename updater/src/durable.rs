@@ -26,7 +26,9 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
             .permissions(Permissions::from_mode(mode))
             .tempfile_in(parent)?;
         // The mode asked for above is cut by the umask.
-        temporary.as_file().set_permissions(Permissions::from_mode(mode))?;
+        temporary
+            .as_file()
+            .set_permissions(Permissions::from_mode(mode))?;
         temporary.write_all(bytes)?;
         temporary.as_file().sync_all()?;
         temporary.persist(path)?;
@@ -63,7 +65,13 @@ pub fn overwrite(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
         file.sync_data()?;
         Ok(())
     };
-    act().with_context(|| format!("writing {} bytes at {offset} of {}", bytes.len(), path.display()))
+    act().with_context(|| {
+        format!(
+            "writing {} bytes at {offset} of {}",
+            bytes.len(),
+            path.display()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +85,10 @@ mod tests {
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o644
+        );
         overwrite(&path, 1, b"X").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"tXo");
         remove(&path).unwrap();

@@ -18,16 +18,22 @@ pub fn fingerprint(root: &Path) -> Result<String> {
 
 fn walk(dir: &Path, hash: &mut Sha256) -> Result<()> {
     let mut names = fs::read_dir(dir)
-        .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect::<Result<Vec<_>, _>>())
+        .and_then(|entries| {
+            entries
+                .map(|e| e.map(|e| e.file_name()))
+                .collect::<Result<Vec<_>, _>>()
+        })
         .with_context(|| format!("listing {}", dir.display()))?;
     names.sort();
     for name in names {
         let path = dir.join(name);
-        let meta = fs::symlink_metadata(&path).with_context(|| format!("asking for {}", path.display()))?;
+        let meta = fs::symlink_metadata(&path)
+            .with_context(|| format!("asking for {}", path.display()))?;
         hash.update(path.as_os_str().as_encoded_bytes());
         hash.update(describe(&meta));
         if meta.is_symlink() {
-            let target = fs::read_link(&path).with_context(|| format!("reading {}", path.display()))?;
+            let target =
+                fs::read_link(&path).with_context(|| format!("reading {}", path.display()))?;
             hash.update(target.as_os_str().as_encoded_bytes());
         }
         if meta.is_dir() {
@@ -41,7 +47,12 @@ fn describe(meta: &Metadata) -> String {
     let mode = meta.permissions().mode();
     let owner = (meta.uid(), meta.gid());
     match meta.is_file() {
-        true => format!("\0{mode:o} {owner:?} {} {} {}\0", meta.size(), meta.mtime(), meta.mtime_nsec()),
+        true => format!(
+            "\0{mode:o} {owner:?} {} {} {}\0",
+            meta.size(),
+            meta.mtime(),
+            meta.mtime_nsec()
+        ),
         false => format!("\0{mode:o} {owner:?}\0"),
     }
 }
@@ -60,7 +71,10 @@ mod tests {
         assert_eq!(fingerprint(dir.path()).unwrap(), seen[0]);
         let edits: [fn(&Path); 4] = [
             |etc| fs::write(etc.join("sub/file"), "four").unwrap(),
-            |etc| fs::set_permissions(etc.join("sub/file"), fs::Permissions::from_mode(0o600)).unwrap(),
+            |etc| {
+                fs::set_permissions(etc.join("sub/file"), fs::Permissions::from_mode(0o600))
+                    .unwrap()
+            },
             |etc| fs::remove_file(etc.join("sub/file")).unwrap(),
             |etc| fs::create_dir(etc.join("sub/file")).unwrap(),
         ];

@@ -66,7 +66,10 @@ pub const TABLE: &[(Exit, &str)] = &[
         "refused: the commit is not the one the manifest names",
     ),
     (Exit::TooNew, "refused: needs a newer edge-ota"),
-    (Exit::Unsigned, "refused: the commit is not signed by the keys this device trusts"),
+    (
+        Exit::Unsigned,
+        "refused: the commit is not signed by the keys this device trusts",
+    ),
     (Exit::NoSpace, "not enough space; nothing was changed"),
     (
         Exit::Network,

@@ -27,12 +27,20 @@ pub struct Report {
 pub fn run(root: &Path, units: &[UnitName], timeout: Duration) -> Result<Report> {
     let mut report = Report::default();
     for unit in units {
-        match Cmd::new("systemctl").args(["is-active", "--quiet", unit.as_str()]).status()?.success() {
+        match Cmd::new("systemctl")
+            .args(["is-active", "--quiet", unit.as_str()])
+            .status()?
+            .success()
+        {
             true => report.passed += 1,
-            false => report.failed.push(format!("{} is not active", unit.as_str())),
+            false => report
+                .failed
+                .push(format!("{} is not active", unit.as_str())),
         }
     }
-    for (path, required) in programs(root, "required.d")?.into_iter().map(|p| (p, true))
+    for (path, required) in programs(root, "required.d")?
+        .into_iter()
+        .map(|p| (p, true))
         .chain(programs(root, "wanted.d")?.into_iter().map(|p| (p, false)))
     {
         match run_program(&path, timeout) {
@@ -45,7 +53,10 @@ pub fn run(root: &Path, units: &[UnitName], timeout: Duration) -> Result<Report>
 }
 
 fn run_program(path: &Path, timeout: Duration) -> Result<()> {
-    Cmd::new("timeout").args(["--kill-after=5", &timeout.as_secs().max(1).to_string()]).arg(path).run()
+    Cmd::new("timeout")
+        .args(["--kill-after=5", &timeout.as_secs().max(1).to_string()])
+        .arg(path)
+        .run()
 }
 
 /// Executable files by name; `/etc` masks `/usr/lib`, a link to `/dev/null` masks both.
@@ -63,7 +74,8 @@ fn programs(root: &Path, kind: &str) -> Result<Vec<PathBuf>> {
         }
     }
     let is_program = |path: &PathBuf| {
-        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        fs::metadata(path)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
     Ok(found.into_values().filter(is_program).collect())
 }
@@ -83,15 +95,38 @@ mod tests {
     fn required_fail_wanted_warn_and_etc_masks() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        program(root, "usr/lib/edge-ota/health.d/required.d/10-good", "#!/bin/sh\nexit 0\n");
-        program(root, "usr/lib/edge-ota/health.d/required.d/20-bad", "#!/bin/sh\necho no disk >&2\nexit 1\n");
-        program(root, "usr/lib/edge-ota/health.d/required.d/30-masked", "#!/bin/sh\nexit 1\n");
-        program(root, "etc/edge-ota/health.d/required.d/30-masked", "#!/bin/sh\nexit 0\n");
-        program(root, "etc/edge-ota/health.d/wanted.d/10-slow", "#!/bin/sh\nexec tail -f /dev/null\n");
+        program(
+            root,
+            "usr/lib/edge-ota/health.d/required.d/10-good",
+            "#!/bin/sh\nexit 0\n",
+        );
+        program(
+            root,
+            "usr/lib/edge-ota/health.d/required.d/20-bad",
+            "#!/bin/sh\necho no disk >&2\nexit 1\n",
+        );
+        program(
+            root,
+            "usr/lib/edge-ota/health.d/required.d/30-masked",
+            "#!/bin/sh\nexit 1\n",
+        );
+        program(
+            root,
+            "etc/edge-ota/health.d/required.d/30-masked",
+            "#!/bin/sh\nexit 0\n",
+        );
+        program(
+            root,
+            "etc/edge-ota/health.d/wanted.d/10-slow",
+            "#!/bin/sh\nexec tail -f /dev/null\n",
+        );
         let report = run(root, &[], Duration::from_secs(1)).unwrap();
         assert_eq!(report.passed, 2);
         assert_eq!(report.failed.len(), 1);
-        assert!(report.failed[0].contains("20-bad") && report.failed[0].contains("no disk"), "{report:?}");
+        assert!(
+            report.failed[0].contains("20-bad") && report.failed[0].contains("no disk"),
+            "{report:?}"
+        );
         assert_eq!(report.warnings.len(), 1);
     }
 }

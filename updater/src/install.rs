@@ -1,5 +1,5 @@
-//! Writes a system into a slot: the same steps for the first installation into an image and for an
-//! upgrade on a device. At every moment the loader finds the default slot whole.
+//! Writes a system into a slot and flips between the slots: the same steps for the first installation
+//! into an image and for an upgrade on a device. At every moment the loader finds the default slot whole.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::board;
-use crate::boot::{BootControl, BootSource, SlotFile};
+use crate::boot::{BootControl, BootSource, SlotFile, Trial};
 use crate::sysroot::Sysroot;
 use crate::types::{CommitChecksum, Slot};
 
@@ -20,16 +20,39 @@ pub struct SlotWrite<'a> {
     pub keep: &'a [String],
 }
 
+/// Installs into slot a of a sysroot that holds nothing yet.
+pub fn install_first(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    commit: &CommitChecksum,
+) -> Result<SlotFile> {
+    let write = SlotWrite {
+        slot: Slot::A,
+        commit,
+        merge: None,
+        keep: &[],
+    };
+    let file = write_slot(sysroot, boot, &write)?;
+    boot.set_default(Slot::A)?;
+    Ok(file)
+}
+
 /// Retires the slot, deploys the commit, links the slot to it, copies its boot files, and last of all
 /// writes the slot file, without which the loader boots nothing there.
-pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWrite) -> Result<SlotFile> {
-    boot.retire(write.slot)?;
+pub fn write_slot(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    write: &SlotWrite,
+) -> Result<SlotFile> {
+    retire(boot, write.slot)?;
     let new = sysroot.deploy(write.commit, write.merge, write.keep)?;
     sysroot.link_slot(write.slot, &new.id)?;
-    sysroot.pin(&new.id)?;
     let tree = sysroot.deployment_dir(&new.id);
     let kernel_dir = kernel_dir(&tree)?;
-    let source = BootSource { kernel: &kernel_dir.join("vmlinuz"), initramfs: &kernel_dir.join("initramfs.img") };
+    let source = BootSource {
+        kernel: &kernel_dir.join("vmlinuz"),
+        initramfs: &kernel_dir.join("initramfs.img"),
+    };
     let sums = boot.install_files(&new.id, &source, write.keep)?;
     let file = SlotFile {
         slot: write.slot,
@@ -44,6 +67,60 @@ pub fn write_slot(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWri
     Ok(file)
 }
 
+/// Takes a slot that is not the default from the loader: any trial ends, the slot file goes. Before, both
+/// copies of the default are made to name the other slot: one may be damaged, or older than the other.
+pub fn retire(boot: &mut dyn BootControl, slot: Slot) -> Result<()> {
+    match boot.default_slot()? {
+        Some(default) if default == slot => bail!("slot {slot} is the default"),
+        Some(default) => boot.set_default(default)?,
+        None => {}
+    }
+    boot.clear_trial()?;
+    boot.retire(slot)
+}
+
+/// Has the loader try a slot that is whole; whether that was news to the loader.
+pub fn arm(sysroot: &Sysroot, boot: &mut dyn BootControl, trial: &Trial) -> Result<bool> {
+    let file = verified_slot(sysroot, boot, trial.slot)?;
+    if file.commit != trial.commit {
+        bail!(
+            "slot {} holds {}, not the commit to try",
+            trial.slot,
+            file.version
+        );
+    }
+    if boot.trial()?.as_ref() == Some(trial) {
+        return Ok(false);
+    }
+    boot.set_trial(trial)?;
+    Ok(true)
+}
+
+/// The slot that runs becomes the default, and then its trial is over.
+pub fn promote(boot: &mut dyn BootControl, slot: Slot) -> Result<()> {
+    boot.set_default(slot)?;
+    boot.clear_trial()?;
+    boot.reset_boots()
+}
+
+/// The other slot becomes the default again.
+pub fn go_back(boot: &mut dyn BootControl, target: Slot) -> Result<()> {
+    boot.clear_trial()?;
+    boot.reset_boots()?;
+    boot.set_default(target)
+}
+
+/// Drops deployments and boot files that no slot file names, but for the deployment that runs.
+pub fn drop_unused(sysroot: &Sysroot, boot: &mut dyn BootControl) -> Result<()> {
+    let mut keep = Vec::new();
+    for slot in Slot::BOTH {
+        keep.extend(boot.slot_file(slot)?.map(|file| file.deployment));
+    }
+    keep.extend(sysroot.booted()?.map(|booted| booted.id));
+    boot.prune_files(&keep)?;
+    sysroot.prune(&keep)
+}
+
 /// A slot whose file, deployment and boot files are all there and agree.
 pub fn verified_slot(sysroot: &Sysroot, boot: &dyn BootControl, slot: Slot) -> Result<SlotFile> {
     let Some(file) = boot.slot_file(slot)? else {
@@ -51,7 +128,10 @@ pub fn verified_slot(sysroot: &Sysroot, boot: &dyn BootControl, slot: Slot) -> R
     };
     match sysroot.slot_deployment(slot)? {
         Some(d) if d.id == file.deployment && d.commit == file.commit => {}
-        _ => bail!("slot {slot} names deployment {}, which is not there", file.deployment),
+        _ => bail!(
+            "slot {slot} names deployment {}, which is not there",
+            file.deployment
+        ),
     }
     if !sysroot.has_whole_commit(&file.commit)? {
         bail!("commit {} of slot {slot} is not whole", file.commit.short());

@@ -88,7 +88,12 @@ fn check(root: &Path, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(manifest)?);
     } else {
         let expires = refusal::utc(manifest.expires);
-        println!("{} ({}), sequence {}, expires {expires}", manifest.version, manifest.commit.short(), manifest.sequence);
+        println!(
+            "{} ({}), sequence {}, expires {expires}",
+            manifest.version,
+            manifest.commit.short(),
+            manifest.sequence
+        );
     }
     match device.sysroot.booted()? {
         Some(booted) if booted.commit == manifest.commit => Err(Stop::NothingNew.into()),
@@ -100,11 +105,17 @@ fn install(root: &Path, retry: bool, reboot: bool) -> Result<()> {
     let mut device = Device::open_to_write(root)?;
     let staged = upgrade::upgrade(&mut device, retry, progress::reporter())?;
     if !reboot {
-        println!("{} is staged in slot {}: reboot to try it", staged.version, staged.slot);
+        println!(
+            "{} is staged in slot {}: reboot to try it",
+            staged.version, staged.slot
+        );
         return Ok(());
     }
     upgrade::arm(&mut device)?;
-    println!("{} is armed in slot {}: rebooting", staged.version, staged.slot);
+    println!(
+        "{} is armed in slot {}: rebooting",
+        staged.version, staged.slot
+    );
     drop(device);
     verdict::reboot()
 }
@@ -121,7 +132,9 @@ fn roll_back(root: &Path, reboot: bool) -> Result<()> {
 fn mark_bad(root: &Path, reason: &str) -> Result<()> {
     let mut device = Device::open_to_write(root)?;
     if decide::state(&device.observe()?) != decide::State::OnTrial {
-        bail!("the running release is not on trial: 'edge-ota rollback' goes back to the other slot");
+        bail!(
+            "the running release is not on trial: 'edge-ota rollback' goes back to the other slot"
+        );
     }
     verdict::bad(&mut device, reason)?;
     drop(device);

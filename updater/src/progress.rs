@@ -12,7 +12,9 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 const LINES: u32 = 10;
 
 pub fn reporter() -> impl Fn(Step) + Clone + 'static {
-    let bar = stderr().is_terminal().then(|| Arc::new(Mutex::new(None::<ProgressBar>)));
+    let bar = stderr()
+        .is_terminal()
+        .then(|| Arc::new(Mutex::new(None::<ProgressBar>)));
     let told = Arc::new(AtomicU32::new(0));
     move |step| match &bar {
         Some(bar) => on_terminal(bar, step),
@@ -52,10 +54,17 @@ fn in_lines(told: &AtomicU32, step: Step) {
     match step {
         Step::Checking => eprintln!("checking the channel"),
         Step::Deploying => eprintln!("deploying"),
-        Step::Pulling(PullProgress { fetched, requested, bytes }) if requested > 0 => {
+        Step::Pulling(PullProgress {
+            fetched,
+            requested,
+            bytes,
+        }) if requested > 0 => {
             let tenth = fetched.saturating_mul(LINES) / requested;
             if told.fetch_max(tenth, Ordering::Relaxed) < tenth {
-                eprintln!("pulling: {fetched} of {requested} objects, {}", HumanBytes(bytes));
+                eprintln!(
+                    "pulling: {fetched} of {requested} objects, {}",
+                    HumanBytes(bytes)
+                );
             }
         }
         Step::Pulling(_) => {}

@@ -35,29 +35,56 @@ impl Verified {
 }
 
 /// Fetches a commit object and its signatures from `repo/` and verifies them.
-pub fn fetch_commit(source: &Source, root: &Root, board: &BoardName, commit: &CommitChecksum) -> Result<Verified> {
+pub fn fetch_commit(
+    source: &Source,
+    root: &Root,
+    board: &BoardName,
+    commit: &CommitChecksum,
+) -> Result<Verified> {
     let path = object_path(commit);
     let raw = source.get(&format!("{path}.commit"), COMMIT_CAP)?;
     let found: CommitChecksum = hex(&Sha256::digest(&raw)).parse()?;
     if found != *commit {
-        return Err(Refusal::CommitMismatch { expected: commit.clone(), found }.into());
+        return Err(Refusal::CommitMismatch {
+            expected: commit.clone(),
+            found,
+        }
+        .into());
     }
-    let detached = source.get_if_there(&format!("{path}.commitmeta"), DETACHED_CAP)?.unwrap_or_default();
-    let malformed = |e: anyhow::Error| Refusal::Malformed { what: "commit", reason: format!("{e:#}") };
+    let detached = source
+        .get_if_there(&format!("{path}.commitmeta"), DETACHED_CAP)?
+        .unwrap_or_default();
+    let malformed = |e: anyhow::Error| Refusal::Malformed {
+        what: "commit",
+        reason: format!("{e:#}"),
+    };
     let signatures = sysroot::detached_signatures(&detached).map_err(malformed)?;
     root.verify_commit(&raw, &signatures)?;
     let info = CommitInfo::from_raw(&raw).map_err(malformed)?;
     check_info(&info, board)?;
-    Ok(Verified { commit: commit.clone(), raw, detached, info })
+    Ok(Verified {
+        commit: commit.clone(),
+        raw,
+        detached,
+        info,
+    })
 }
 
 fn check_info(info: &CommitInfo, board: &BoardName) -> Result<(), Refusal> {
-    let refuse = |reason: &str| Err(Refusal::Malformed { what: "commit", reason: reason.to_owned() });
+    let refuse = |reason: &str| {
+        Err(Refusal::Malformed {
+            what: "commit",
+            reason: reason.to_owned(),
+        })
+    };
     if info.board != board.as_str() {
         let Ok(found) = info.board.parse() else {
             return refuse("it names no board");
         };
-        return Err(Refusal::WrongBoard { expected: board.clone(), found });
+        return Err(Refusal::WrongBoard {
+            expected: board.clone(),
+            found,
+        });
     }
     if !info.bootable {
         return refuse("it is not bootable (ostree.bootable)");
@@ -69,13 +96,20 @@ fn check_info(info: &CommitInfo, board: &BoardName) -> Result<(), Refusal> {
 }
 
 /// Imports a verified commit and fetches its content.
-pub fn pull(sysroot: &Sysroot, source: &Source, verified: &Verified, each: impl Fn(PullProgress) + 'static) -> Result<()> {
+pub fn pull(
+    sysroot: &Sysroot,
+    source: &Source,
+    verified: &Verified,
+    each: impl Fn(PullProgress) + 'static,
+) -> Result<()> {
     sysroot.import_commit(&verified.commit, &verified.raw, &verified.detached)?;
     let url = match source.location() {
         Location::Web(base) => format!("{}/repo", base.as_str().trim_end_matches('/')),
         Location::Folder(folder) => format!("file://{}/repo", folder.display()),
     };
-    sysroot.pull_content(&url, &verified.commit, each).context("the content of the release did not come in whole")
+    sysroot
+        .pull_content(&url, &verified.commit, each)
+        .context("the content of the release did not come in whole")
 }
 
 fn object_path(commit: &CommitChecksum) -> String {

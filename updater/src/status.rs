@@ -79,13 +79,20 @@ pub fn collect(device: &Device) -> Result<Status> {
         }),
         None => None,
     };
-    let slots: Result<Vec<SlotStatus>> = Slot::BOTH.into_iter().map(|slot| slot_status(device, slot)).collect();
-    let rejected = device.state.failures.iter().map(|(commit, failure)| Rejected {
-        commit: commit.clone(),
-        reason: failure.reason.clone(),
-        at: failure.at,
-        for_good: failure.rejected,
-    });
+    let slots: Result<Vec<SlotStatus>> = Slot::BOTH
+        .into_iter()
+        .map(|slot| slot_status(device, slot))
+        .collect();
+    let rejected = device
+        .state
+        .failures
+        .iter()
+        .map(|(commit, failure)| Rejected {
+            commit: commit.clone(),
+            reason: failure.reason.clone(),
+            at: failure.at,
+            for_good: failure.rejected,
+        });
     Ok(Status {
         state: decide::state(&seen),
         board: device.board.board.clone(),
@@ -93,7 +100,11 @@ pub fn collect(device: &Device) -> Result<Status> {
         booted,
         default: seen.default,
         slots: slots?,
-        trial: seen.trial.map(|t| TrialStatus { slot: t.slot, commit: t.commit, left: t.left }),
+        trial: seen.trial.map(|t| TrialStatus {
+            slot: t.slot,
+            commit: t.commit,
+            left: t.left,
+        }),
         staged: device.state.staged.clone().map(|s| Waiting {
             slot: s.slot,
             commit: s.commit,
@@ -114,10 +125,17 @@ fn slot_status(device: &Device, slot: Slot) -> Result<SlotStatus> {
     let file: Option<SlotFile> = device.boot.slot_file(slot)?;
     let problem = match &file {
         None => Some("empty".to_owned()),
-        Some(_) => install::verified_slot(&device.sysroot, device.boot.as_ref(), slot).err().map(|e| format!("{e:#}")),
+        Some(_) => install::verified_slot(&device.sysroot, device.boot.as_ref(), slot)
+            .err()
+            .map(|e| format!("{e:#}")),
     };
     let (commit, version) = file.map(|f| (f.commit, f.version)).unzip();
-    Ok(SlotStatus { slot, commit, version, problem })
+    Ok(SlotStatus {
+        slot,
+        commit,
+        version,
+        problem,
+    })
 }
 
 impl Status {
@@ -127,14 +145,26 @@ impl Status {
 
     /// For people: one line of state, then a line a slot.
     pub fn to_text(&self) -> String {
-        let mut text = format!("{} on board {}, channel {}\n", self.headline(), self.board, self.channel);
+        let mut text = format!(
+            "{} on board {}, channel {}\n",
+            self.headline(),
+            self.board,
+            self.channel
+        );
         for slot in &self.slots {
             text.push_str(&self.slot_line(slot));
         }
         for rejected in &self.rejected {
-            let until = if rejected.for_good { "rejected" } else { "resting" };
+            let until = if rejected.for_good {
+                "rejected"
+            } else {
+                "resting"
+            };
             let (commit, at) = (rejected.commit.short(), utc(rejected.at));
-            text.push_str(&format!("{until}: {commit} since {at}: {}\n", rejected.reason));
+            text.push_str(&format!(
+                "{until}: {commit} since {at}: {}\n",
+                rejected.reason
+            ));
         }
         text
     }
@@ -156,12 +186,25 @@ impl Status {
     }
 
     fn slot_line(&self, slot: &SlotStatus) -> String {
-        let running = self.booted.as_ref().is_some_and(|b| b.slot == Some(slot.slot));
+        let running = self
+            .booted
+            .as_ref()
+            .is_some_and(|b| b.slot == Some(slot.slot));
         let mark = if running { '*' } else { ' ' };
-        let default = if self.default == Some(slot.slot) { "default" } else { "" };
+        let default = if self.default == Some(slot.slot) {
+            "default"
+        } else {
+            ""
+        };
         let version = slot.version.as_deref().unwrap_or("-");
         let commit = slot.commit.as_ref().map_or("-", CommitChecksum::short);
         let problem = slot.problem.as_deref().unwrap_or("");
-        format!("{mark} {}  {version:<20} {commit:<12}  {default:<7}  {problem}", slot.slot).trim_end().to_owned() + "\n"
+        format!(
+            "{mark} {}  {version:<20} {commit:<12}  {default:<7}  {problem}",
+            slot.slot
+        )
+        .trim_end()
+        .to_owned()
+            + "\n"
     }
 }

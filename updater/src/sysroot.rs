@@ -101,23 +101,39 @@ impl Sysroot {
             Ok(inner)
         };
         let inner = act().with_context(|| format!("making a sysroot in {}", path.display()))?;
-        Ok(Self { inner, path: path.to_owned() })
+        Ok(Self {
+            inner,
+            path: path.to_owned(),
+        })
     }
 
     /// Opens an existing sysroot. The caller is in a mount namespace of its own where it may write.
     pub fn open(path: &Path) -> Result<Self> {
         let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
         inner.set_mount_namespace_in_use();
-        inner.load(NONE).with_context(|| format!("opening the sysroot {}", path.display()))?;
-        Ok(Self { inner, path: path.to_owned() })
+        inner
+            .load(NONE)
+            .with_context(|| format!("opening the sysroot {}", path.display()))?;
+        Ok(Self {
+            inner,
+            path: path.to_owned(),
+        })
     }
 
     pub fn deployments(&self) -> Result<Vec<Deployment>> {
         let booted = self.inner.booted_deployment();
-        let own = self.inner.deployments().into_iter().filter(|d| d.osname() == STATEROOT);
+        let own = self
+            .inner
+            .deployments()
+            .into_iter()
+            .filter(|d| d.osname() == STATEROOT);
         own.map(|d| {
             let is_booted = booted.as_ref().is_some_and(|b| b.equal(&d));
-            Ok(Deployment { commit: d.csum().parse()?, id: id_of(&d), booted: is_booted })
+            Ok(Deployment {
+                commit: d.csum().parse()?,
+                id: id_of(&d),
+                booted: is_booted,
+            })
         })
         .collect()
     }
@@ -130,19 +146,34 @@ impl Sysroot {
     pub fn slot_deployment(&self, slot: Slot) -> Result<Option<Deployment>> {
         let target = match fs::read_link(self.slot_link(slot)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.with_context(|| format!("reading {}", self.slot_link(slot).display()))?,
+            other => {
+                other.with_context(|| format!("reading {}", self.slot_link(slot).display()))?
+            }
         };
-        let id = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let id = target
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         Ok(self.deployments()?.into_iter().find(|d| d.id == id))
     }
 
     pub fn deployment_dir(&self, id: &str) -> PathBuf {
-        self.path.join("ostree/deploy").join(STATEROOT).join("deploy").join(id)
+        self.path
+            .join("ostree/deploy")
+            .join(STATEROOT)
+            .join("deploy")
+            .join(id)
     }
 
     /// Deploys a commit with `/etc` merged from the deployment `merge`, and forgets every unpinned or
-    /// unwanted deployment that is not in `keep`. Nothing is pruned yet.
-    pub fn deploy(&self, commit: &CommitChecksum, merge: Option<&str>, keep: &[String]) -> Result<Deployment> {
+    /// unwanted deployment that is not in `keep`. Nothing is pruned yet. `link_slot` pins it: until it is
+    /// a slot's, it must not pass for an operator's.
+    pub fn deploy(
+        &self,
+        commit: &CommitChecksum,
+        merge: Option<&str>,
+        keep: &[String],
+    ) -> Result<Deployment> {
         let act = || -> Result<String> {
             self.inner.lock()?;
             let _unlock = Unlock(&self.inner);
@@ -152,14 +183,25 @@ impl Sysroot {
                 None => None,
             };
             let origin = self.inner.origin_new_from_refspec(commit.as_str());
-            let new = self.inner.deploy_tree(Some(STATEROOT), commit.as_str(), Some(&origin), merge.as_ref(), &[], NONE)?;
+            let new = self.inner.deploy_tree(
+                Some(STATEROOT),
+                commit.as_str(),
+                Some(&origin),
+                merge.as_ref(),
+                &[],
+                NONE,
+            )?;
             let mut list = vec![new.clone()];
             list.extend(self.wanted(keep));
             self.write(&list)?;
             Ok(id_of(&new))
         };
         let id = act().with_context(|| format!("deploying commit {}", commit.short()))?;
-        Ok(Deployment { commit: commit.clone(), id, booted: false })
+        Ok(Deployment {
+            commit: commit.clone(),
+            id,
+            booted: false,
+        })
     }
 
     /// Drops every deployment that is not in `keep` (nor booted, nor pinned by somebody else), and
@@ -179,23 +221,12 @@ impl Sysroot {
         act().context("pruning old deployments")
     }
 
-    /// Keeps other tools from dropping a deployment. It is linked before: a pinned deployment without a
-    /// slot passes for an operator's.
-    pub fn pin(&self, id: &str) -> Result<()> {
-        let act = || -> Result<()> {
-            self.inner.lock()?;
-            let _unlock = Unlock(&self.inner);
-            self.inner.load(NONE)?;
-            self.inner.deployment_set_pinned(&self.find(id)?, true)?;
-            self.inner.load(NONE)?;
-            Ok(())
-        };
-        act().with_context(|| format!("pinning deployment {id}"))
-    }
-
     fn write(&self, list: &[ostree::Deployment]) -> Result<()> {
-        let options = ostree::SysrootWriteDeploymentsOpts { do_postclean: false };
-        self.inner.write_deployments_with_options(list, &options, NONE)?;
+        let options = ostree::SysrootWriteDeploymentsOpts {
+            do_postclean: false,
+        };
+        self.inner
+            .write_deployments_with_options(list, &options, NONE)?;
         self.inner.load(NONE)?;
         Ok(())
     }
@@ -226,15 +257,21 @@ impl Sysroot {
             .with_context(|| format!("deployment {id} is not there"))
     }
 
-    /// Points the slot's link at a deployment, in one step.
+    /// Points the slot's link at a deployment, in one step, and pins it.
     pub fn link_slot(&self, slot: Slot, id: &str) -> Result<()> {
         let link = self.slot_link(slot);
         let act = || -> Result<()> {
             let new = self.path.join(format!("ostree/.slot-{slot}.new"));
             durable::remove(&new)?;
-            symlink(Path::new("deploy").join(STATEROOT).join("deploy").join(id), &new)?;
+            symlink(
+                Path::new("deploy").join(STATEROOT).join("deploy").join(id),
+                &new,
+            )?;
             fs::rename(&new, &link)?;
-            durable::sync_dir(&self.path.join("ostree"))
+            durable::sync_dir(&self.path.join("ostree"))?;
+            self.inner.deployment_set_pinned(&self.find(id)?, true)?;
+            self.inner.load(NONE)?;
+            Ok(())
         };
         act().with_context(|| format!("linking {}", link.display()))
     }
@@ -283,14 +320,24 @@ impl Sysroot {
 
     /// Puts a verified commit object and its signatures into the repository, marked as partial: its
     /// content is still to come.
-    pub fn import_commit(&self, commit: &CommitChecksum, raw: &[u8], detached: &[u8]) -> Result<()> {
+    pub fn import_commit(
+        &self,
+        commit: &CommitChecksum,
+        raw: &[u8],
+        detached: &[u8],
+    ) -> Result<()> {
         let act = || -> Result<()> {
             let repo = self.inner.repo();
             let there = repo.has_object(ostree::ObjectType::Commit, commit.as_str(), NONE)?;
             if !there {
                 repo.mark_commit_partial(commit.as_str(), true)?;
                 let variant = typed(raw, "(a{sv}aya(say)sstayay)")?;
-                repo.write_metadata(ostree::ObjectType::Commit, Some(commit.as_str()), &variant, NONE)?;
+                repo.write_metadata(
+                    ostree::ObjectType::Commit,
+                    Some(commit.as_str()),
+                    &variant,
+                    NONE,
+                )?;
             }
             let detached = typed(detached, "a{sv}")?;
             repo.write_commit_detached_metadata(commit.as_str(), Some(&detached), NONE)?;
@@ -302,7 +349,12 @@ impl Sysroot {
 
     /// Fetches the content of an imported commit, each object checked against its checksum. Static
     /// deltas stay off: their parser is not safe on hostile input.
-    pub fn pull_content(&self, repo_url: &str, commit: &CommitChecksum, each: impl Fn(PullProgress) + 'static) -> Result<()> {
+    pub fn pull_content(
+        &self,
+        repo_url: &str,
+        commit: &CommitChecksum,
+        each: impl Fn(PullProgress) + 'static,
+    ) -> Result<()> {
         self.ensure_remote()?;
         let options = VariantDict::new(None);
         options.insert("override-url", repo_url);
@@ -320,9 +372,13 @@ impl Sysroot {
                 bytes: p.uint64("bytes-transferred"),
             });
         });
-        let done = self.inner.repo().pull_with_options(REMOTE, &options.end(), Some(&progress), NONE);
+        let done =
+            self.inner
+                .repo()
+                .pull_with_options(REMOTE, &options.end(), Some(&progress), NONE);
         progress.finish();
-        done.map_err(|e| pull_error(&e, repo_url)).with_context(|| format!("pulling commit {}", commit.short()))
+        done.map_err(|e| pull_error(&e, repo_url))
+            .with_context(|| format!("pulling commit {}", commit.short()))
     }
 
     /// libostree pulls from remotes it knows by name. This one has no keys: a commit is verified by us
@@ -335,7 +391,9 @@ impl Sysroot {
         }
         config.set_string(&group, "url", "http://override.invalid");
         config.set_boolean(&group, "gpg-verify", false);
-        repo.write_config(&config).and_then(|()| repo.reload_config(NONE)).context("adding our remote to the repository")
+        repo.write_config(&config)
+            .and_then(|()| repo.reload_config(NONE))
+            .context("adding our remote to the repository")
     }
 
     /// Lets what was pulled be pruned, once a deployment holds it or nobody wants it.
@@ -357,7 +415,8 @@ impl Sysroot {
 
     /// Free bytes and inodes where the sysroot lies.
     pub fn free(&self) -> Result<(u64, u64)> {
-        let stat = rustix::fs::statvfs(self.path.join("ostree/repo")).context("asking the sysroot for room")?;
+        let stat = rustix::fs::statvfs(self.path.join("ostree/repo"))
+            .context("asking the sysroot for room")?;
         Ok((stat.f_bavail * stat.f_frsize, stat.f_favail))
     }
 }
@@ -375,7 +434,11 @@ fn pull_error(error: &glib::Error, url: &str) -> anyhow::Error {
     if error.matches(gio::IOErrorEnum::NoSpace) {
         return io::Error::new(io::ErrorKind::StorageFull, error.to_string()).into();
     }
-    FetchError::Network { url: url.to_owned(), reason: error.to_string() }.into()
+    FetchError::Network {
+        url: url.to_owned(),
+        reason: error.to_string(),
+    }
+    .into()
 }
 
 fn id_of(deployment: &ostree::Deployment) -> String {
@@ -390,9 +453,19 @@ impl CommitInfo {
 
     fn from_variant(variant: &Variant) -> Result<Self> {
         let metadata = VariantDict::new(Some(&variant.child_value(0)));
-        let text = |key: &str| metadata.lookup::<String>(key).ok().flatten().unwrap_or_default();
+        let text = |key: &str| {
+            metadata
+                .lookup::<String>(key)
+                .ok()
+                .flatten()
+                .unwrap_or_default()
+        };
         let number = |key: &str| metadata.lookup::<u64>(key).ok().flatten().unwrap_or(0);
-        let timestamp = variant.child_value(5).get::<u64>().map(u64::from_be).context("a commit without a time")?;
+        let timestamp = variant
+            .child_value(5)
+            .get::<u64>()
+            .map(u64::from_be)
+            .context("a commit without a time")?;
         let objects = match metadata.lookup_value("ostree.sizes", None) {
             Some(sizes) => parse_sizes(&sizes)?,
             None => Vec::new(),
@@ -400,7 +473,11 @@ impl CommitInfo {
         Ok(Self {
             version: text("version"),
             board: text("edge-ota.board"),
-            bootable: metadata.lookup::<bool>("ostree.bootable").ok().flatten().unwrap_or(false),
+            bootable: metadata
+                .lookup::<bool>("ostree.bootable")
+                .ok()
+                .flatten()
+                .unwrap_or(false),
             timestamp,
             kernel_size: number("edge-ota.kernel-size"),
             initramfs_size: number("edge-ota.initramfs-size"),
@@ -427,7 +504,12 @@ fn parse_sizes(sizes: &Variant) -> Result<Vec<ObjectSize>> {
             Some(3) => ObjectKind::DirMeta,
             Some(_) => return Some(None),
         };
-        Some(Some(ObjectSize { checksum: crate::boot::records::hex(checksum), kind, archived, unpacked }))
+        Some(Some(ObjectSize {
+            checksum: crate::boot::records::hex(checksum),
+            kind,
+            archived,
+            unpacked,
+        }))
     };
     let mut objects = Vec::with_capacity(entries.len());
     for entry in &entries {
@@ -451,7 +533,9 @@ fn leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
 pub fn detached_signatures(detached: &[u8]) -> Result<Vec<Vec<u8>>> {
     let dict = VariantDict::new(Some(&typed(detached, "a{sv}")?));
     match dict.lookup_value(SIGNATURE_KEY, Some(VariantTy::new("aay")?)) {
-        Some(value) => value.get().with_context(|| format!("{SIGNATURE_KEY} is malformed")),
+        Some(value) => value
+            .get()
+            .with_context(|| format!("{SIGNATURE_KEY} is malformed")),
         None => Ok(Vec::new()),
     }
 }
@@ -472,7 +556,11 @@ mod tests {
     #[test]
     fn leb128_reads_what_libostree_writes() {
         let check = |bytes: &[u8], expected: Option<(u64, usize)>| {
-            assert_eq!(leb128(bytes).map(|(v, rest)| (v, rest.len())), expected, "{bytes:?}");
+            assert_eq!(
+                leb128(bytes).map(|(v, rest)| (v, rest.len())),
+                expected,
+                "{bytes:?}"
+            );
         };
         check(&[0x05], Some((5, 0)));
         check(&[0x80, 0x01, 0xff], Some((128, 1)));

@@ -159,7 +159,11 @@ impl FromStr for Slot {
         match s {
             "a" => Ok(Slot::A),
             "b" => Ok(Slot::B),
-            _ => Err(NameError { what: "slot", value: s.chars().take(80).collect(), rule: "a or b" }),
+            _ => Err(NameError {
+                what: "slot",
+                value: s.chars().take(80).collect(),
+                rule: "a or b",
+            }),
         }
     }
 }

@@ -48,7 +48,11 @@ pub fn check(device: &Device) -> Result<Offer> {
         now: channel::clock(device::now()?, built, device.state.issued),
     };
     let candidate = manifest.accept(&expected)?;
-    Ok(Offer { candidate, source, root })
+    Ok(Offer {
+        candidate,
+        source,
+        root,
+    })
 }
 
 /// The tree's root, walked on through the documents stored by earlier runs and those on the server.
@@ -67,28 +71,42 @@ fn trusted_root(device: &Device, source: &Source) -> Result<Root> {
 
 /// Installs the channel's release into the other slot, where it waits. `retry` takes a release that
 /// failed here before.
-pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + 'static) -> Result<Staged> {
+pub fn upgrade(
+    device: &mut Device,
+    retry: bool,
+    each: impl Fn(Step) + Clone + 'static,
+) -> Result<Staged> {
     let seen = device.observe()?;
     let slot = decide::writable_slot(&seen).map_err(stop_of)?;
     each(Step::Checking);
     let offer = check(device)?;
     let manifest = offer.candidate.manifest();
-    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    let booted = device
+        .sysroot
+        .booted()?
+        .context("not booted from a deployment")?;
     remember(device, &offer)?;
     if manifest.commit == booted.commit {
         unstage(device, slot)?;
         return Err(Stop::NothingNew.into());
     }
-    if let Some(staged) = already_staged(device, slot, &manifest.commit)? {
+    if let Some(staged) = already_staged(device, slot, &manifest.commit) {
         return Ok(staged);
     }
     if !retry {
         refuse_rejected(device, &manifest.commit)?;
     }
-    let verified = pull::fetch_commit(&offer.source, &offer.root, &device.board.board, &manifest.commit)?;
+    let verified = pull::fetch_commit(
+        &offer.source,
+        &offer.root,
+        &device.board.board,
+        &manifest.commit,
+    )?;
     make_room(device, slot, &booted.id, &verified)?;
     let progress = each.clone();
-    pull::pull(&device.sysroot, &offer.source, &verified, move |p| progress(Step::Pulling(p)))?;
+    pull::pull(&device.sysroot, &offer.source, &verified, move |p| {
+        progress(Step::Pulling(p))
+    })?;
     each(Step::Deploying);
     let staged = Staged {
         slot,
@@ -98,11 +116,18 @@ pub fn upgrade(device: &mut Device, retry: bool, each: impl Fn(Step) + Clone + '
         deployment: String::new(),
         etc: String::new(),
     };
-    unstage(device, slot)?;
-    device.state.forgive(&staged.commit);
+    if retry {
+        device.state.forgive(&manifest.commit);
+    }
     let staged = deploy(device, staged, &booted.id)?;
     device.sysroot.release_pulled()?;
-    device.record(Event::Staged, Some(slot), Some(&staged.commit), &staged.version, "waits for a reboot")?;
+    device.record(
+        Event::Staged,
+        Some(slot),
+        Some(&staged.commit),
+        &staged.version,
+        "waits for a reboot",
+    )?;
     Ok(staged)
 }
 
@@ -117,30 +142,47 @@ pub enum Step {
 /// Arms the trial of what is staged. If `/etc` changed since it was deployed, it is deployed again, so
 /// that no edit is lost. `false` when nothing is staged.
 pub fn arm(device: &mut Device) -> Result<bool> {
-    let Some(mut staged) = device.state.staged.clone() else { return Ok(false) };
+    let Some(mut staged) = device.state.staged.clone() else {
+        return Ok(false);
+    };
     let slot = decide::writable_slot(&device.observe()?).map_err(stop_of)?;
     if slot != staged.slot {
-        bail!("version {} is staged in slot {}, which is the default now", staged.version, staged.slot);
+        bail!(
+            "version {} is staged in slot {}, which is the default now",
+            staged.version,
+            staged.slot
+        );
     }
     if etc::fingerprint(&device.root)? != staged.etc {
-        let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
-        device.boot.clear_trial()?;
+        let booted = device
+            .sysroot
+            .booted()?
+            .context("not booted from a deployment")?;
         staged = deploy(device, staged, &booted.id)?;
     }
-    install::verified_slot(&device.sysroot, device.boot.as_ref(), slot)?;
-    let trial = Trial::new(slot, staged.commit.clone(), device.settings.trial.tries.get());
-    if device.boot.trial()?.as_ref() != Some(&trial) {
-        device.boot.set_trial(&trial)?;
+    let trial = Trial::new(
+        slot,
+        staged.commit.clone(),
+        device.settings.trial.tries.get(),
+    );
+    if install::arm(&device.sysroot, device.boot.as_mut(), &trial)? {
         let detail = format!("{} tries", trial.left);
-        device.record(Event::Armed, Some(slot), Some(&staged.commit), &staged.version, &detail)?;
+        device.record(
+            Event::Armed,
+            Some(slot),
+            Some(&staged.commit),
+            &staged.version,
+            &detail,
+        )?;
     }
     Ok(true)
 }
 
-/// Writes the slot and remembers what waits there, with the `/etc` it was merged from. It is remembered
-/// before the slot can be booted: what was never proven must not pass for a release to roll back to.
+/// Writes the slot and remembers what waits there, with the `/etc` it was merged from. It is known as
+/// staged before the slot is written: else, after a power cut, it would pass for a proven release that
+/// one may roll back to.
 fn deploy(device: &mut Device, staged: Staged, booted: &str) -> Result<Staged> {
-    let staged = Staged { etc: etc::fingerprint(&device.root)?, deployment: String::new(), ..staged };
+    let etc = etc::fingerprint(&device.root)?;
     device.state.staged = Some(staged.clone());
     device.save_state()?;
     let write = SlotWrite {
@@ -150,7 +192,11 @@ fn deploy(device: &mut Device, staged: Staged, booted: &str) -> Result<Staged> {
         keep: &[booted.to_owned()],
     };
     let deployment = install::write_slot(&device.sysroot, device.boot.as_mut(), &write)?.deployment;
-    let staged = Staged { deployment, ..staged };
+    let staged = Staged {
+        etc,
+        deployment,
+        ..staged
+    };
     device.state.staged = Some(staged.clone());
     device.save_state()?;
     Ok(staged)
@@ -158,32 +204,51 @@ fn deploy(device: &mut Device, staged: Staged, booted: &str) -> Result<Staged> {
 
 /// Forgets what is staged in the slot: the loader first, then ourselves.
 fn unstage(device: &mut Device, slot: Slot) -> Result<()> {
-    device.boot.clear_trial()?;
-    if device.state.staged.as_ref().is_some_and(|staged| staged.slot == slot) {
-        device.boot.retire(slot)?;
-        device.state.staged = None;
-        device.save_state()?;
+    if device
+        .state
+        .staged
+        .as_ref()
+        .is_none_or(|staged| staged.slot != slot)
+    {
+        return device.boot.clear_trial();
     }
-    Ok(())
+    install::retire(device.boot.as_mut(), slot)?;
+    device.state.staged = None;
+    device.save_state()
 }
 
-fn already_staged(device: &Device, slot: Slot, commit: &CommitChecksum) -> Result<Option<Staged>> {
-    let staged = device.state.staged.as_ref().filter(|s| s.commit == *commit && s.slot == slot);
-    match staged {
-        Some(staged) if install::verified_slot(&device.sysroot, device.boot.as_ref(), slot).is_ok() => {
-            Ok(Some(staged.clone()))
-        }
-        _ => Ok(None),
-    }
+fn already_staged(device: &Device, slot: Slot, commit: &CommitChecksum) -> Option<Staged> {
+    let staged = device
+        .state
+        .staged
+        .clone()
+        .filter(|s| s.commit == *commit && s.slot == slot)?;
+    let in_slot = install::verified_slot(&device.sysroot, device.boot.as_ref(), slot);
+    in_slot
+        .is_ok_and(|file| file.commit == *commit)
+        .then_some(staged)
 }
 
 fn refuse_rejected(device: &Device, commit: &CommitChecksum) -> Result<()> {
-    let reason = match device.state.standing(commit, device.settings.trial.retry_delay) {
-        Standing::RestsUntil(time) if time > device::now()? => format!("it is tried once more after {}", utc(time)),
-        Standing::Rejected => device.state.failures.get(commit).map_or_else(String::new, |f| f.reason.clone()),
+    let reason = match device
+        .state
+        .standing(commit, device.settings.trial.retry_delay)
+    {
+        Standing::RestsUntil(time) if time > device::now()? => {
+            format!("it is tried once more after {}", utc(time))
+        }
+        Standing::Rejected => device
+            .state
+            .failures
+            .get(commit)
+            .map_or_else(String::new, |f| f.reason.clone()),
         _ => return Ok(()),
     };
-    Err(Stop::Rejected { commit: commit.clone(), reason }.into())
+    Err(Stop::Rejected {
+        commit: commit.clone(),
+        reason,
+    }
+    .into())
 }
 
 /// The sequence never goes back: stored once everything about the manifest is validated.
@@ -203,7 +268,11 @@ fn remember(device: &mut Device, offer: &Offer) -> Result<()> {
 fn make_room(device: &mut Device, slot: Slot, booted: &str, verified: &Verified) -> Result<()> {
     let info = verified.info();
     let boot_needed = info.kernel_size + info.initramfs_size + (1 << 20);
-    if let Some(room) = device.boot.room(&[booted.to_owned()])?.filter(|room| *room < boot_needed) {
+    if let Some(room) = device
+        .boot
+        .room(&[booted.to_owned()])?
+        .filter(|room| *room < boot_needed)
+    {
         return Err(no_space("the boot partition", boot_needed, room).into());
     }
     let missing = device.sysroot.missing(info)?;
@@ -212,8 +281,10 @@ fn make_room(device: &mut Device, slot: Slot, booted: &str, verified: &Verified)
     }
     eprintln!("edge-ota: not enough space for a third tree: slot {slot} goes first");
     unstage(device, slot)?;
-    device.boot.retire(slot)?;
-    device.sysroot.release_pulled_other_than(verified.commit())?;
+    install::retire(device.boot.as_mut(), slot)?;
+    device
+        .sysroot
+        .release_pulled_other_than(verified.commit())?;
     device.sysroot.prune(&[booted.to_owned()])?;
     Ok(fits(device, &missing)??)
 }
@@ -228,33 +299,68 @@ fn fits(device: &Device, missing: &Missing) -> Result<Result<(), Stop>> {
     let needed = missing.objects.saturating_mul(2).saturating_add(10_000);
     if inodes < needed && inodes > 0 {
         let place = "the sysroot (counted in inodes)".to_owned();
-        return Ok(Err(Stop::NoSpace { place, needed, available: inodes }));
+        return Ok(Err(Stop::NoSpace {
+            place,
+            needed,
+            available: inodes,
+        }));
     }
     Ok(Ok(()))
 }
 
 fn no_space(place: &str, needed: u64, available: u64) -> Stop {
-    Stop::NoSpace { place: place.to_owned(), needed, available }
+    Stop::NoSpace {
+        place: place.to_owned(),
+        needed,
+        available,
+    }
 }
 
 /// Makes the other slot's release the default again and rejects the running one.
 pub fn rollback(device: &mut Device) -> Result<Slot> {
     let seen = device.observe()?;
     let target = decide::writable_slot(&seen).map_err(stop_of)?;
-    if let Some(staged) = device.state.staged.as_ref().filter(|staged| staged.slot == target) {
-        bail!("slot {target} holds version {}, staged and never proven: there is nothing to roll back to", staged.version);
+    if let Some(staged) = device
+        .state
+        .staged
+        .as_ref()
+        .filter(|staged| staged.slot == target)
+    {
+        bail!(
+            "slot {target} holds version {}, staged and never proven: there is nothing to roll back to",
+            staged.version
+        );
     }
-    let file = install::verified_slot(&device.sysroot, device.boot.as_ref(), target).context("nothing to roll back to")?;
-    if device.state.standing(&file.commit, device.settings.trial.retry_delay) != Standing::Clear {
-        bail!("version {} in slot {target} failed here before: there is nothing to roll back to", file.version);
+    let file = install::verified_slot(&device.sysroot, device.boot.as_ref(), target)
+        .context("nothing to roll back to")?;
+    if device
+        .state
+        .standing(&file.commit, device.settings.trial.retry_delay)
+        != Standing::Clear
+    {
+        bail!(
+            "version {} in slot {target} failed here before: there is nothing to roll back to",
+            file.version
+        );
     }
-    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
-    device.state.reject(booted.commit, "rolled back by an operator".to_owned(), device::now()?);
+    let booted = device
+        .sysroot
+        .booted()?
+        .context("not booted from a deployment")?;
+    device.state.reject(
+        booted.commit,
+        "rolled back by an operator".to_owned(),
+        device::now()?,
+    );
     device.save_state()?;
-    device.boot.clear_trial()?;
-    device.boot.reset_boots()?;
-    device.boot.set_default(target)?;
-    device.record(Event::RolledBack, Some(target), Some(&file.commit), &file.version, "by an operator; takes effect at the next boot")?;
+    install::go_back(device.boot.as_mut(), target)?;
+    device.record(
+        Event::RolledBack,
+        Some(target),
+        Some(&file.commit),
+        &file.version,
+        "by an operator; takes effect at the next boot",
+    )?;
     Ok(target)
 }
 

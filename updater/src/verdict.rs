@@ -13,6 +13,7 @@ use crate::device::{self, Device};
 use crate::exit::Stop;
 use crate::health;
 use crate::history::Event;
+use crate::install;
 use crate::state::Standing;
 use crate::types::Slot;
 
@@ -37,7 +38,10 @@ fn own_ids(device: &Device) -> Result<()> {
     if device.note(OWN_IDS)?.is_some() {
         return Ok(());
     }
-    device.disk.make_unique().context("giving the disk ids of its own")?;
+    device
+        .disk
+        .make_unique()
+        .context("giving the disk ids of its own")?;
     device.write_note(OWN_IDS, "")
 }
 
@@ -45,7 +49,10 @@ fn grow_root(device: &Device) -> Result<()> {
     if device.note(GROWN_TO)?.as_deref() == Some(&device.disk.root_size()?.to_string()) {
         return Ok(());
     }
-    device.disk.grow_root().context("growing the root file system to the disk")?;
+    device
+        .disk
+        .grow_root()
+        .context("growing the root file system to the disk")?;
     device.write_note(GROWN_TO, &device.disk.root_size()?.to_string())
 }
 
@@ -53,8 +60,12 @@ fn settle(device: &mut Device) -> Result<()> {
     match decide::at_boot(&device.observe()?) {
         AtBoot::Nothing => Ok(()),
         AtBoot::TrialBegins => trial_begins(device),
-        AtBoot::FinishGood(slot) => promote(device, slot),
-        AtBoot::FellBack => note_booted(device, Event::Fallback, "the loader could not boot the default slot"),
+        AtBoot::FinishGood => good(device),
+        AtBoot::FellBack => note_booted(
+            device,
+            Event::Fallback,
+            "the loader could not boot the default slot",
+        ),
         AtBoot::TrialEnded(trial) => trial_ended(device, &trial),
     }
 }
@@ -69,33 +80,62 @@ fn trial_begins(device: &mut Device) -> Result<()> {
 }
 
 fn is_rejected(device: &Device) -> Result<bool> {
-    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    let booted = device
+        .sysroot
+        .booted()?
+        .context("not booted from a deployment")?;
     Ok(device.state.standing(&booted.commit, Duration::ZERO) == Standing::Rejected)
 }
 
 fn note_booted(device: &Device, event: Event, detail: &str) -> Result<()> {
-    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    let booted = device
+        .sysroot
+        .booted()?
+        .context("not booted from a deployment")?;
     let version = device.sysroot.commit_info(&booted.commit)?.version;
-    device.record(event, device.observe()?.booted, Some(&booted.commit), &version, detail)
+    device.record(
+        event,
+        device.observe()?.booted,
+        Some(&booted.commit),
+        &version,
+        detail,
+    )
 }
 
 /// The tries are used up without a verdict. Once that may be a power cut; twice it is the release.
 fn trial_ended(device: &mut Device, trial: &Trial) -> Result<()> {
     // Without it the end was counted already, and only the record is left to clear.
-    let Some(staged) = device.state.staged.take().filter(|staged| staged.commit == trial.commit) else {
+    let Some(staged) = device
+        .state
+        .staged
+        .take()
+        .filter(|staged| staged.commit == trial.commit)
+    else {
         return device.boot.clear_trial();
     };
-    device.state.without_verdict(trial.commit.clone(), device::now()?);
-    let detail = match device.state.standing(&trial.commit, device.settings.trial.retry_delay) {
+    device
+        .state
+        .without_verdict(trial.commit.clone(), device::now()?);
+    let detail = match device
+        .state
+        .standing(&trial.commit, device.settings.trial.retry_delay)
+    {
         Standing::Rejected => "no verdict again: rejected",
         _ => "no verdict; to be tried once more after a while",
     };
     device.save_state()?;
     device.boot.clear_trial()?;
-    device.record(Event::WentBack, Some(trial.slot), Some(&trial.commit), &staged.version, detail)
+    device.record(
+        Event::WentBack,
+        Some(trial.slot),
+        Some(&trial.commit),
+        &staged.version,
+        detail,
+    )
 }
 
-/// Keeps what runs: the default first, then the trial is over, then what neither slot uses goes.
+/// Keeps what runs: it waits no longer, it is the default, its trial is over, and what neither slot uses
+/// goes. The state is first: what it held for staged would be in the default slot.
 pub fn good(device: &mut Device) -> Result<()> {
     let seen = device.observe()?;
     if decide::state(&seen) == State::OnTrial && is_rejected(device)? {
@@ -108,25 +148,29 @@ pub fn good(device: &mut Device) -> Result<()> {
 }
 
 fn promote(device: &mut Device, slot: Slot) -> Result<()> {
-    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
-    device.boot.set_default(slot)?;
-    device.boot.clear_trial()?;
-    device.boot.reset_boots()?;
-    device.state.staged = None;
+    let booted = device
+        .sysroot
+        .booted()?
+        .context("not booted from a deployment")?;
+    device.state.staged.take_if(|staged| staged.slot == slot);
     device.state.forgive(&booted.commit);
     device.save_state()?;
+    install::promote(device.boot.as_mut(), slot)?;
     let version = device.sysroot.commit_info(&booted.commit)?.version;
     device.record(Event::Good, Some(slot), Some(&booted.commit), &version, "")?;
-    let keep = device.slot_deployments()?;
-    device.boot.prune_files(&keep)?;
-    device.sysroot.prune(&keep)
+    install::drop_unused(&device.sysroot, device.boot.as_mut())
 }
 
 /// Ends a trial: the commit is rejected, the default boots next.
 pub fn bad(device: &mut Device, reason: &str) -> Result<()> {
-    let booted = device.sysroot.booted()?.context("not booted from a deployment")?;
+    let booted = device
+        .sysroot
+        .booted()?
+        .context("not booted from a deployment")?;
     let slot = device.observe()?.booted;
-    device.state.reject(booted.commit.clone(), reason.to_owned(), device::now()?);
+    device
+        .state
+        .reject(booted.commit.clone(), reason.to_owned(), device::now()?);
     device.state.staged = None;
     device.save_state()?;
     device.boot.clear_trial()?;
@@ -136,7 +180,11 @@ pub fn bad(device: &mut Device, reason: &str) -> Result<()> {
 
 /// Runs the checks. On trial a failure is the verdict, and the machine goes back; otherwise it is
 /// reported and nothing reboots.
-pub fn judge(open: impl Fn() -> Result<Device>, settings: &crate::config::Settings, root: &std::path::Path) -> Result<()> {
+pub fn judge(
+    open: impl Fn() -> Result<Device>,
+    settings: &crate::config::Settings,
+    root: &std::path::Path,
+) -> Result<()> {
     let report = health::run(root, &settings.health.units, settings.health.check_timeout)?;
     for warning in &report.warnings {
         eprintln!("edge-ota: wanted check: {warning}");
@@ -167,9 +215,10 @@ pub fn deadline(open: impl Fn() -> Result<Device>, after: Duration) -> Result<()
     thread::sleep(after.saturating_sub(uptime()?));
     let opened = open().and_then(|device| Ok((decide::state(&device.observe()?), device)));
     match opened {
-        Ok((State::OnTrial, device)) => {
-            end_trial(device, &format!("no verdict within {}", humantime::format_duration(after)))
-        }
+        Ok((State::OnTrial, device)) => end_trial(
+            device,
+            &format!("no verdict within {}", humantime::format_duration(after)),
+        ),
         Ok(_) => Ok(()),
         Err(error) => {
             eprintln!("edge-ota: {error:#}");
@@ -180,8 +229,13 @@ pub fn deadline(open: impl Fn() -> Result<Device>, after: Duration) -> Result<()
 
 fn uptime() -> Result<Duration> {
     let text = fs::read_to_string("/proc/uptime").context("reading /proc/uptime")?;
-    let seconds = text.split_whitespace().next().and_then(|s| s.parse::<f64>().ok());
-    Ok(Duration::from_secs_f64(seconds.context("/proc/uptime holds no number")?))
+    let seconds = text
+        .split_whitespace()
+        .next()
+        .and_then(|s| s.parse::<f64>().ok());
+    Ok(Duration::from_secs_f64(
+        seconds.context("/proc/uptime holds no number")?,
+    ))
 }
 
 pub fn reboot() -> Result<()> {

@@ -38,11 +38,21 @@ pub fn layout(size: u64, seed: &str) -> Result<Layout> {
     let size = size / MIB * MIB;
     let least = 1024 * MIB;
     if size < least {
-        bail!("a disk of {} MiB is too small: --size must be at least {} MiB", size / MIB, least / MIB);
+        bail!(
+            "a disk of {} MiB is too small: --size must be at least {} MiB",
+            size / MIB,
+            least / MIB
+        );
     }
     let mut next = MIB;
     let mut place = |name, type_id, bytes: u64| {
-        let partition = Partition { name, type_id, uuid: uuid(seed, name), start: next, size: bytes };
+        let partition = Partition {
+            name,
+            type_id,
+            uuid: uuid(seed, name),
+            start: next,
+            size: bytes,
+        };
         next += bytes;
         partition
     };
@@ -51,7 +61,14 @@ pub fn layout(size: u64, seed: &str) -> Result<Layout> {
     let boot = place(PART_BOOT, TYPE_LINUX, 256 * MIB);
     let start = boot.start + boot.size;
     let root = place(PART_ROOT, TYPE_LINUX, size - start - MIB);
-    Ok(Layout { disk_id: uuid(seed, "disk"), size, esp, trial, boot, root })
+    Ok(Layout {
+        disk_id: uuid(seed, "disk"),
+        size,
+        esp,
+        trial,
+        boot,
+        root,
+    })
 }
 
 impl Layout {
@@ -79,7 +96,11 @@ impl Layout {
 /// A version 8 (RFC 9562, free form) UUID from a seed.
 pub fn uuid(seed: &str, what: &str) -> String {
     let digest = Sha256::digest(format!("{seed}\n{what}"));
-    let mut hex: Vec<char> = digest.iter().take(16).flat_map(|b| format!("{b:02X}").chars().collect::<Vec<_>>()).collect();
+    let mut hex: Vec<char> = digest
+        .iter()
+        .take(16)
+        .flat_map(|b| format!("{b:02X}").chars().collect::<Vec<_>>())
+        .collect();
     if let Some(version) = hex.get_mut(12) {
         *version = '8';
     }
@@ -88,7 +109,14 @@ pub fn uuid(seed: &str, what: &str) -> String {
     }
     let text: String = hex.into_iter().collect();
     let part = |from: usize, to: usize| text.get(from..to).unwrap_or("").to_owned();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    [
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32),
+    ]
+    .join("-")
 }
 
 #[cfg(test)]
@@ -104,7 +132,11 @@ mod tests {
             end += partition.size;
         }
         assert_eq!(end, 4095 * MIB);
-        assert!(layout.sfdisk_script().contains("start=2048, size=131072, type=C12A7328"));
+        assert!(
+            layout
+                .sfdisk_script()
+                .contains("start=2048, size=131072, type=C12A7328")
+        );
     }
 
     #[test]
@@ -117,6 +149,11 @@ mod tests {
 
     #[test]
     fn a_disk_too_small_is_refused_with_the_least_size() {
-        assert!(layout(MIB, "s").unwrap_err().to_string().contains("1024 MiB"));
+        assert!(
+            layout(MIB, "s")
+                .unwrap_err()
+                .to_string()
+                .contains("1024 MiB")
+        );
     }
 }

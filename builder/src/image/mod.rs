@@ -9,13 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use edge_ota::boot::BootControl;
 use edge_ota::boot::grub::Grub;
 use edge_ota::cmd::Cmd;
 use edge_ota::fetch::{Limits, Location, Source};
-use edge_ota::install::{self, SlotWrite};
+use edge_ota::install;
 use edge_ota::sysroot::Sysroot;
-use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Slot};
+use edge_ota::types::{BoardName, ChannelName, CommitChecksum};
 use edge_ota::{pull, trust};
 
 use crate::interrupt::{self, WorkDir};
@@ -74,14 +73,21 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     interrupt::check()?;
 
     let step = progress.step("writing the file systems");
-    let tree = sysroot_dir.join("ostree/deploy/edge/deploy").join(&deployment);
+    let tree = sysroot_dir
+        .join("ostree/deploy/edge/deploy")
+        .join(&deployment);
     if let Some(source) = request.source {
         write_source(&tree, source)?;
     }
     let raw = work.join("disk.raw");
     partition(&raw, &layout)?;
     copy_to(&trial, &raw, layout.trial.start)?;
-    filesystems::write_esp(&raw, &layout.esp, &tree.join("usr/lib/ostree-boot/efi"), work)?;
+    filesystems::write_esp(
+        &raw,
+        &layout.esp,
+        &tree.join("usr/lib/ostree-boot/efi"),
+        work,
+    )?;
     filesystems::write_boot(&raw, &layout.boot, &boot_dir)?;
     filesystems::write_root(&raw, &layout.root, &sysroot_dir, &deployment)?;
     step.done();
@@ -94,16 +100,24 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
 }
 
 fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<String> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).with_context(|| format!("opening {}", dir.display()))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("opening {}", dir.display()))?;
     let sysroot = Sysroot::create(dir)?;
-    let source = Source::new(Location::Folder(request.served.to_owned()), Limits::default())?;
+    let source = Source::new(
+        Location::Folder(request.served.to_owned()),
+        Limits::default(),
+    )?;
     let root = trust::load_highest(request.keys)?;
-    let verified = pull::fetch_commit(&source, &root, request.board, request.commit)
-        .with_context(|| format!("commit {} in {}", request.commit.short(), request.served.display()))?;
+    let verified =
+        pull::fetch_commit(&source, &root, request.board, request.commit).with_context(|| {
+            format!(
+                "commit {} in {}",
+                request.commit.short(),
+                request.served.display()
+            )
+        })?;
     pull::pull(&sysroot, &source, &verified, |_| {})?;
-    let write = SlotWrite { slot: Slot::A, commit: request.commit, merge: None, keep: &[] };
-    let file = install::write_slot(&sysroot, boot, &write)?;
-    boot.set_default(Slot::A)?;
+    let file = install::install_first(&sysroot, boot, request.commit)?;
     sysroot.release_pulled()?;
     Ok(file.deployment)
 }
@@ -111,15 +125,25 @@ fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<Stri
 /// The device's own settings live in its `/etc`, which every upgrade carries over.
 fn write_source(tree: &Path, source: &SourceOf) -> Result<()> {
     let dir = tree.join("etc/edge-ota/config.d");
-    let text = format!("[source]\nurl = {:?}\nchannel = {:?}\n", source.url, source.channel.as_str());
+    let text = format!(
+        "[source]\nurl = {:?}\nchannel = {:?}\n",
+        source.url,
+        source.channel.as_str()
+    );
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let path = dir.join("10-source.toml");
     fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 fn partition(raw: &Path, layout: &Layout) -> Result<()> {
-    File::create(raw).and_then(|file| file.set_len(layout.size)).with_context(|| format!("making {}", raw.display()))?;
-    Cmd::new("sfdisk").arg("--quiet").arg(raw).output_with_input(layout.sfdisk_script().into_bytes()).map(drop)
+    File::create(raw)
+        .and_then(|file| file.set_len(layout.size))
+        .with_context(|| format!("making {}", raw.display()))?;
+    Cmd::new("sfdisk")
+        .arg("--quiet")
+        .arg(raw)
+        .output_with_input(layout.sfdisk_script().into_bytes())
+        .map(drop)
 }
 
 fn copy_to(from: &Path, disk: &Path, start: u64) -> Result<()> {
@@ -129,7 +153,10 @@ fn copy_to(from: &Path, disk: &Path, start: u64) -> Result<()> {
 
 fn deliver(raw: &Path, request: &Request) -> Result<()> {
     let partial = partial_name(request.out)?;
-    let convert = Cmd::new("qemu-img").args(["convert", "-f", "raw", "-O", request.format.as_str()]).arg(raw).arg(&partial);
+    let convert = Cmd::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", request.format.as_str()])
+        .arg(raw)
+        .arg(&partial);
     if let Err(error) = convert.run() {
         // What is half written is of no use; the error that matters is the one at hand.
         let _ = fs::remove_file(&partial);

@@ -220,11 +220,20 @@ impl Demo {
             .filter(|n| *n != "edge-ota")
             .collect();
         let root = self.work.join("plain");
-        let suite = Suite { name: SUITE.to_owned(), components: vec!["main".to_owned()], mirror: None, signed_by: None };
+        let suite = Suite {
+            name: SUITE.to_owned(),
+            components: vec!["main".to_owned()],
+            mirror: None,
+            signed_by: None,
+        };
         let options = MirrorOptions::default().or_environment();
         let mirror = mirrors::resolve(&suite, &options, &mirrors::of_this_machine()?)?;
         Cmd::new("mmdebstrap")
-            .args(["--quiet", "--variant=essential", &format!("--include={}", names.join(","))])
+            .args([
+                "--quiet",
+                "--variant=essential",
+                &format!("--include={}", names.join(",")),
+            ])
             .args(["--aptopt=APT::Install-Recommends \"false\"", SUITE])
             .arg(&root)
             .arg(mirror)

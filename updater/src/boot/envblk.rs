@@ -55,7 +55,12 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_block() {
-        for bytes in [&b""[..], &[0; 1024], b"slot=b\n", b"# GRUB Environment Block\nnonsense\n####"] {
+        for bytes in [
+            &b""[..],
+            &[0; 1024],
+            b"slot=b\n",
+            b"# GRUB Environment Block\nnonsense\n####",
+        ] {
             assert_eq!(parse(bytes), None);
         }
     }

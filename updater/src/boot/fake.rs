@@ -1,30 +1,42 @@
-//! A boot loader in memory: what tests and `dry-run` flip instead of a disk.
+//! A boot loader in memory: what tests flip instead of a disk. Its changes are as fine as those of
+//! `grub.rs`, and at power-on it chooses as `grub.cfg` does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 
-use super::records::MAX_BOOTS;
+use super::records::{MAX_BOOTS, trial_of_copies};
 use super::{BootControl, BootSource, Boots, FileSums, SlotFile, Trial};
 use crate::types::Slot;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fake {
     pub slots: BTreeMap<Slot, SlotFile>,
-    pub default: Option<Slot>,
-    pub trial: Option<Trial>,
+    /// `default` and its copy; `None` is missing or damaged.
+    pub defaults: [Option<Slot>; 2],
+    /// `trial.0` and `trial.1`.
+    pub trials: [TrialCopy; 2],
     pub boots: Boots,
+    /// Deployments whose kernel and initramfs are both there.
     pub files: BTreeSet<String>,
     /// Changes that still succeed; the next one fails and so does every later one, as after a power cut.
     pub changes_left: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TrialCopy {
+    Empty,
+    Holds(Trial),
+    /// No environment block: the loader cannot save it either, Linux can.
+    Damaged,
 }
 
 impl Default for Fake {
     fn default() -> Self {
         Self {
             slots: BTreeMap::new(),
-            default: None,
-            trial: None,
+            defaults: [None, None],
+            trials: [TrialCopy::Empty, TrialCopy::Empty],
             boots: Boots::Count(0),
             files: BTreeSet::new(),
             changes_left: None,
@@ -33,7 +45,7 @@ impl Default for Fake {
 }
 
 /// What the loader does at power-on, as `grub.cfg` does it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Booted {
     Default(Slot),
     Trial(Slot),
@@ -41,35 +53,86 @@ pub enum Booted {
     Nothing,
 }
 
+impl Booted {
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Booted::Default(slot) | Booted::Trial(slot) | Booted::Fallback(slot) => Some(slot),
+            Booted::Nothing => None,
+        }
+    }
+}
+
 impl Fake {
     /// Power on: counts a trial down before it boots it, falls back where the default keeps failing.
     pub fn power_on(&mut self) -> Booted {
-        let complete = |fake: &Fake, slot: Slot| fake.slots.get(&slot).is_some_and(|f| fake.files.contains(&f.deployment));
-        let default = self.default.filter(|slot| complete(self, *slot));
-        if let Some(trial) = self.trial.as_mut() {
-            let of_slot = self.slots.get(&trial.slot).is_some_and(|f| f.commit == trial.commit);
-            if trial.left > 0 && Some(trial.slot) != self.default && of_slot {
-                trial.left -= 1;
-                let slot = trial.slot;
-                if complete(self, slot) {
-                    return Booted::Trial(slot);
-                }
-            }
+        let chosen = self.chosen();
+        if let Some(slot) = self.start_trial(chosen) {
+            return Booted::Trial(slot);
         }
-        let Some(first) = default.or_else(|| Slot::BOTH.into_iter().find(|slot| complete(self, *slot))) else {
-            return Booted::Nothing;
+        let other = chosen.other();
+        let worn_out = self.boots == Boots::Count(MAX_BOOTS);
+        self.boots = match self.boots {
+            Boots::Count(n) if n < MAX_BOOTS => Boots::Count(n + 1),
+            Boots::Count(MAX_BOOTS) | Boots::Fallback => Boots::Fallback,
+            Boots::Count(_) => Boots::Count(1),
         };
-        match self.boots {
-            Boots::Count(n) if n >= MAX_BOOTS && complete(self, first.other()) => {
-                self.boots = Boots::Fallback;
-                Booted::Fallback(first.other())
-            }
-            Boots::Count(n) => {
-                self.boots = Boots::Count((n + 1).min(MAX_BOOTS));
-                Booted::Default(first)
-            }
-            Boots::Fallback => Booted::Default(first),
+        if worn_out && self.complete(other) {
+            return Booted::Fallback(other);
         }
+        match (self.complete(chosen), self.complete(other)) {
+            (true, _) => Booted::Default(chosen),
+            (false, true) => Booted::Fallback(other),
+            (false, false) => Booted::Nothing,
+        }
+    }
+
+    /// The default, or a slot to begin with where no copy of it can be read.
+    fn chosen(&self) -> Slot {
+        let guess = if self.complete(Slot::A) {
+            Slot::A
+        } else {
+            Slot::B
+        };
+        self.readable_default().unwrap_or(guess)
+    }
+
+    fn readable_default(&self) -> Option<Slot> {
+        self.defaults.into_iter().flatten().next()
+    }
+
+    /// Both copies are counted down, one after the other, or there is no trial.
+    fn start_trial(&mut self, chosen: Slot) -> Option<Slot> {
+        let mut trial = self
+            .readable_trial()
+            .filter(|t| (1..=9).contains(&t.left) && t.slot != chosen)?;
+        let commit_is_there = self
+            .slots
+            .get(&trial.slot)
+            .is_some_and(|file| file.commit == trial.commit);
+        if !self.complete(trial.slot) || !commit_is_there {
+            return None;
+        }
+        trial.left -= 1;
+        for copy in &mut self.trials {
+            if *copy == TrialCopy::Damaged {
+                return None;
+            }
+            *copy = TrialCopy::Holds(trial.clone());
+        }
+        Some(trial.slot)
+    }
+
+    fn readable_trial(&self) -> Option<Trial> {
+        trial_of_copies(self.trials.each_ref().map(|copy| match copy {
+            TrialCopy::Holds(trial) => Some(trial.clone()),
+            TrialCopy::Empty | TrialCopy::Damaged => None,
+        }))
+    }
+
+    fn complete(&self, slot: Slot) -> bool {
+        self.slots
+            .get(&slot)
+            .is_some_and(|file| self.files.contains(&file.deployment))
     }
 
     fn change(&mut self) -> Result<()> {
@@ -100,28 +163,34 @@ impl BootControl for Fake {
     }
 
     fn default_slot(&self) -> Result<Option<Slot>> {
-        Ok(self.default)
+        Ok(self.readable_default())
     }
 
     fn set_default(&mut self, slot: Slot) -> Result<()> {
-        self.change()?;
-        self.default = Some(slot);
+        for copy in 0..self.defaults.len() {
+            self.change()?;
+            self.defaults[copy] = Some(slot);
+        }
         Ok(())
     }
 
     fn trial(&self) -> Result<Option<Trial>> {
-        Ok(self.trial.clone())
+        Ok(self.readable_trial())
     }
 
     fn set_trial(&mut self, trial: &Trial) -> Result<()> {
-        self.change()?;
-        self.trial = Some(trial.clone());
+        for copy in 0..self.trials.len() {
+            self.change()?;
+            self.trials[copy] = TrialCopy::Holds(trial.clone());
+        }
         Ok(())
     }
 
     fn clear_trial(&mut self) -> Result<()> {
-        self.change()?;
-        self.trial = None;
+        for copy in 0..self.trials.len() {
+            self.change()?;
+            self.trials[copy] = TrialCopy::Empty;
+        }
         Ok(())
     }
 
@@ -135,16 +204,34 @@ impl BootControl for Fake {
         Ok(())
     }
 
-    fn install_files(&mut self, deployment: &str, _source: &BootSource, keep: &[String]) -> Result<FileSums> {
+    fn install_files(
+        &mut self,
+        deployment: &str,
+        _source: &BootSource,
+        keep: &[String],
+    ) -> Result<FileSums> {
         self.prune_files(keep)?;
+        // The kernel, then the initramfs: before both are there the files are not complete.
+        self.change()?;
         self.change()?;
         self.files.insert(deployment.to_owned());
-        Ok(FileSums { kernel: "0".repeat(64), initramfs: "0".repeat(64) })
+        Ok(FileSums {
+            kernel: "0".repeat(64),
+            initramfs: "0".repeat(64),
+        })
     }
 
     fn prune_files(&mut self, keep: &[String]) -> Result<()> {
-        self.change()?;
-        self.files.retain(|name| keep.contains(name));
+        let stale: Vec<String> = self
+            .files
+            .iter()
+            .filter(|name| !keep.contains(name))
+            .cloned()
+            .collect();
+        for name in &stale {
+            self.change()?;
+            self.files.remove(name);
+        }
         Ok(())
     }
 

@@ -36,12 +36,20 @@ pub struct Grub {
 impl Grub {
     /// `boot` is a folder that becomes or is a copy of `edge-boot`, `trial` an image of `edge-trial`.
     pub fn in_folder(boot: &Path, trial: &Path) -> Self {
-        Self { boot: boot.to_owned(), trial: trial.to_owned(), mounted: false }
+        Self {
+            boot: boot.to_owned(),
+            trial: trial.to_owned(),
+            mounted: false,
+        }
     }
 
     /// `boot` is the mount point of `edge-boot`, read-only but while we write; `trial` the block device.
     pub fn mounted(boot: &Path, trial: &Path) -> Self {
-        Self { boot: boot.to_owned(), trial: trial.to_owned(), mounted: true }
+        Self {
+            boot: boot.to_owned(),
+            trial: trial.to_owned(),
+            mounted: true,
+        }
     }
 
     /// Makes the file system writable for one change. Going back to read-only empties its journal,
@@ -58,13 +66,18 @@ impl Grub {
     }
 
     fn remount(&self, flags: MountFlags) -> Result<()> {
-        mount_remount(&self.boot, flags | MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID, "")
-            .with_context(|| format!("remounting {}", self.boot.display()))
+        mount_remount(
+            &self.boot,
+            flags | MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID,
+            "",
+        )
+        .with_context(|| format!("remounting {}", self.boot.display()))
     }
 
     fn read_block(&self, sector: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; envblk::SIZE];
-        let file = File::open(&self.trial).with_context(|| format!("opening {}", self.trial.display()))?;
+        let file =
+            File::open(&self.trial).with_context(|| format!("opening {}", self.trial.display()))?;
         file.read_exact_at(&mut bytes, sector * SECTOR)
             .with_context(|| format!("reading sector {sector} of {}", self.trial.display()))?;
         Ok(bytes)
@@ -82,7 +95,9 @@ impl Grub {
 impl BootControl for Grub {
     fn slot_file(&self, slot: Slot) -> Result<Option<SlotFile>> {
         let bytes = read_if_exists(&self.boot.join(slot_name(slot)))?;
-        Ok(bytes.and_then(|b| SlotFile::from_bytes(&b)).filter(|f| f.slot == slot))
+        Ok(bytes
+            .and_then(|b| SlotFile::from_bytes(&b))
+            .filter(|f| f.slot == slot))
     }
 
     fn write_slot_file(&mut self, file: &SlotFile) -> Result<()> {
@@ -122,11 +137,15 @@ impl BootControl for Grub {
     }
 
     fn set_trial(&mut self, trial: &Trial) -> Result<()> {
-        TRIAL_SECTORS.into_iter().try_for_each(|sector| self.write_block(sector, &trial.to_bytes()))
+        TRIAL_SECTORS
+            .into_iter()
+            .try_for_each(|sector| self.write_block(sector, &trial.to_bytes()))
     }
 
     fn clear_trial(&mut self) -> Result<()> {
-        TRIAL_SECTORS.into_iter().try_for_each(|sector| self.write_block(sector, &envblk::format(&[])))
+        TRIAL_SECTORS
+            .into_iter()
+            .try_for_each(|sector| self.write_block(sector, &envblk::format(&[])))
     }
 
     fn boots(&self) -> Result<Boots> {
@@ -139,10 +158,18 @@ impl BootControl for Grub {
         self.write_block(BOOTS_SECTOR, &record.to_bytes())
     }
 
-    fn install_files(&mut self, deployment: &str, source: &BootSource, keep: &[String]) -> Result<FileSums> {
+    fn install_files(
+        &mut self,
+        deployment: &str,
+        source: &BootSource,
+        keep: &[String],
+    ) -> Result<FileSums> {
         self.prune_files(keep)?;
         let dir = self.files_dir().join(deployment);
-        let mut sums = FileSums { kernel: String::new(), initramfs: String::new() };
+        let mut sums = FileSums {
+            kernel: String::new(),
+            initramfs: String::new(),
+        };
         self.change(|_| {
             fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
             sums.kernel = copy_synced(source.kernel, &dir.join("vmlinuz"))?;
@@ -167,16 +194,22 @@ impl BootControl for Grub {
 
     fn files_intact(&self, file: &SlotFile) -> Result<bool> {
         let dir = self.files_dir().join(&file.deployment);
-        for (name, expected) in [("vmlinuz", &file.kernel_sha256), ("initramfs.img", &file.initrd_sha256)] {
+        for (name, expected) in [
+            ("vmlinuz", &file.kernel_sha256),
+            ("initramfs.img", &file.initrd_sha256),
+        ] {
             match File::open(dir.join(name)) {
                 Ok(mut opened) => {
-                    let sum = hash_while(&mut opened, |_| Ok(())).with_context(|| format!("reading {name}"))?;
+                    let sum = hash_while(&mut opened, |_| Ok(()))
+                        .with_context(|| format!("reading {name}"))?;
                     if sum != *expected {
                         return Ok(false);
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-                Err(e) => return Err(e).with_context(|| format!("opening {name} of {}", dir.display())),
+                Err(e) => {
+                    return Err(e).with_context(|| format!("opening {name} of {}", dir.display()));
+                }
             }
         }
         Ok(true)
@@ -186,7 +219,8 @@ impl BootControl for Grub {
         if !self.mounted {
             return Ok(None);
         }
-        let stat = rustix::fs::statvfs(&self.boot).with_context(|| format!("asking {} for room", self.boot.display()))?;
+        let stat = rustix::fs::statvfs(&self.boot)
+            .with_context(|| format!("asking {} for room", self.boot.display()))?;
         let mut room = stat.f_bavail * stat.f_frsize;
         for stale in stale_folders(&self.files_dir(), keep)? {
             for entry in fs::read_dir(&stale)? {
@@ -241,7 +275,10 @@ fn copy_synced(from: &Path, to: &Path) -> Result<String> {
     act().with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }
 
-fn hash_while(from: &mut File, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<String> {
+fn hash_while(
+    from: &mut File,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<String> {
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
     loop {
         let n = from.read(&mut buffer)?;
@@ -298,7 +335,10 @@ mod tests {
         let (kernel, initramfs) = (dir.path().join("k"), dir.path().join("i"));
         fs::write(&kernel, b"kernel").unwrap();
         fs::write(&initramfs, b"initramfs").unwrap();
-        let source = BootSource { kernel: &kernel, initramfs: &initramfs };
+        let source = BootSource {
+            kernel: &kernel,
+            initramfs: &initramfs,
+        };
         let sums = grub.install_files("one.0", &source, &[]).unwrap();
         let file = SlotFile {
             slot: Slot::A,
@@ -313,7 +353,8 @@ mod tests {
         assert_eq!(grub.slot_file(Slot::A).unwrap(), Some(file.clone()));
         assert_eq!(grub.slot_file(Slot::B).unwrap(), None);
         assert!(grub.files_intact(&file).unwrap());
-        grub.install_files("two.0", &source, &["one.0".into()]).unwrap();
+        grub.install_files("two.0", &source, &["one.0".into()])
+            .unwrap();
         assert!(grub.files_intact(&file).unwrap());
         grub.prune_files(&["two.0".into()]).unwrap();
         assert!(!grub.files_intact(&file).unwrap());

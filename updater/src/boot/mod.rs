@@ -37,7 +37,12 @@ pub trait BootControl {
 
     /// Copies a deployment's kernel and initramfs to where the loader reads them; returns their
     /// SHA-256. Files of deployments other than those in `keep` are removed first.
-    fn install_files(&mut self, deployment: &str, source: &BootSource, keep: &[String]) -> Result<FileSums>;
+    fn install_files(
+        &mut self,
+        deployment: &str,
+        source: &BootSource,
+        keep: &[String],
+    ) -> Result<FileSums>;
     /// Removes the boot files of every deployment that is not in `keep`.
     fn prune_files(&mut self, keep: &[String]) -> Result<()>;
     /// Whether the files a slot file names are there and have its checksums.

@@ -6,7 +6,7 @@ use super::envblk;
 use crate::types::{CommitChecksum, Slot};
 
 /// A slot that the loader shall try, and how many tries it has left.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trial {
     pub slot: Slot,
     pub commit: CommitChecksum,
@@ -14,7 +14,7 @@ pub struct Trial {
 }
 
 /// Boots of the default slot since it last reached boot-complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Boots {
     Count(u8),
     /// The default failed [`MAX_BOOTS`] times in a row and the loader turned to the other slot.
@@ -24,7 +24,7 @@ pub enum Boots {
 pub const MAX_BOOTS: u8 = 5;
 
 /// What a slot boots.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotFile {
     pub slot: Slot,
     pub commit: CommitChecksum,
@@ -39,7 +39,11 @@ pub struct SlotFile {
 
 impl Trial {
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (slot, commit, left) = (self.slot.as_str(), self.commit.as_str(), self.left.to_string());
+        let (slot, commit, left) = (
+            self.slot.as_str(),
+            self.commit.as_str(),
+            self.left.to_string(),
+        );
         let check = format!("{slot}/{commit}/{left}");
         envblk::format(&[
             ("trial_slot", slot),
@@ -57,13 +61,26 @@ impl Trial {
             return None;
         }
         let left: u8 = left.parse().ok().filter(|n| *n <= 9)?;
-        Some(Self { slot: slot.parse().ok()?, commit: commit.parse().ok()?, left })
+        Some(Self {
+            slot: slot.parse().ok()?,
+            commit: commit.parse().ok()?,
+            left,
+        })
     }
 
-    /// Of two copies the valid one with fewer tries left: the loader counts them down one by one.
     pub fn from_copies(copies: [&[u8]; 2]) -> Option<Self> {
-        copies.into_iter().filter_map(Self::from_bytes).min_by_key(|trial| trial.left)
+        trial_of_copies(copies.map(Self::from_bytes))
     }
+}
+
+/// Of two copies the valid one with fewer tries left: the loader counts them down one by one.
+pub fn trial_of_copies(copies: [Option<Trial>; 2]) -> Option<Trial> {
+    // Of equals the second, as the loader reads them.
+    copies
+        .into_iter()
+        .rev()
+        .flatten()
+        .min_by_key(|trial| trial.left)
 }
 
 /// The `boots` record: the count, and `seq`, which the loader passes on to tell two disks apart.
@@ -89,8 +106,13 @@ impl BootsRecord {
             Some(n) => Boots::Count(n.parse().unwrap_or(0)),
             None => Boots::Count(0),
         };
-        let seq = vars.get("seq").filter(|s| s.len() == 1 && s.bytes().all(|b| b.is_ascii_digit()));
-        Self { boots, seq: seq.cloned().unwrap_or_else(|| "0".to_owned()) }
+        let seq = vars
+            .get("seq")
+            .filter(|s| s.len() == 1 && s.bytes().all(|b| b.is_ascii_digit()));
+        Self {
+            boots,
+            seq: seq.cloned().unwrap_or_else(|| "0".to_owned()),
+        }
     }
 }
 
@@ -167,7 +189,11 @@ mod tests {
     use super::*;
 
     fn trial(left: u8) -> Trial {
-        Trial { slot: Slot::B, commit: "ab".repeat(32).parse().unwrap(), left }
+        Trial {
+            slot: Slot::B,
+            commit: "ab".repeat(32).parse().unwrap(),
+            left,
+        }
     }
 
     fn slot_file() -> SlotFile {
@@ -184,7 +210,12 @@ mod tests {
 
     #[test]
     fn the_copy_with_fewer_tries_counts_and_damage_is_no_trial() {
-        let (three, two, junk, zero) = (trial(3).to_bytes(), trial(2).to_bytes(), vec![b'x'; 1024], vec![0; 1024]);
+        let (three, two, junk, zero) = (
+            trial(3).to_bytes(),
+            trial(2).to_bytes(),
+            vec![b'x'; 1024],
+            vec![0; 1024],
+        );
         let table: &[(&[u8], &[u8], Option<u8>)] = &[
             (&three, &three, Some(3)),
             (&two, &three, Some(2)),
@@ -205,22 +236,37 @@ mod tests {
         for i in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[i] ^= 1;
-            assert!(Trial::from_bytes(&changed).is_none_or(|t| t == good), "byte {i}");
+            assert!(
+                Trial::from_bytes(&changed).is_none_or(|t| t == good),
+                "byte {i}"
+            );
         }
         let (good, bytes) = (slot_file(), slot_file().to_bytes());
         for i in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[i] ^= 1;
-            assert!(SlotFile::from_bytes(&changed).is_none_or(|f| f == good), "byte {i}");
+            assert!(
+                SlotFile::from_bytes(&changed).is_none_or(|f| f == good),
+                "byte {i}"
+            );
         }
     }
 
     #[test]
     fn round_trips() {
-        assert_eq!(SlotFile::from_bytes(&slot_file().to_bytes()), Some(slot_file()));
-        assert_eq!(default_from_bytes(&default_to_bytes(Slot::B)), Some(Slot::B));
+        assert_eq!(
+            SlotFile::from_bytes(&slot_file().to_bytes()),
+            Some(slot_file())
+        );
+        assert_eq!(
+            default_from_bytes(&default_to_bytes(Slot::B)),
+            Some(Slot::B)
+        );
         for boots in [Boots::Count(4), Boots::Fallback] {
-            let record = BootsRecord { boots, seq: "7".into() };
+            let record = BootsRecord {
+                boots,
+                seq: "7".into(),
+            };
             let read = BootsRecord::from_bytes(&record.to_bytes());
             assert_eq!((read.boots, read.seq.as_str()), (boots, "7"));
         }
