@@ -30,11 +30,13 @@ figures: deb ## As demo, and keep the measures in docs/figures.md
 	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
 	@$(STEP) "demo" "$(TARGET)/release/demo" --figures docs/figures.md
 
-test: deb ## Run all tests: units first, then the machines
+test: deb ## Run the units, the integration tests and the shorter machine tests
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
 
-test-all: fmt lint audit test ## All checks and all tests
+test-all: fmt lint audit deb ## All checks, all tests, every machine
+	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
+	@cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter
 
 bench: build ## Run the benchmarks
 	@$(STEP) "benchmarks" cargo bench --workspace --locked
