@@ -118,7 +118,7 @@ impl<'a> Node<'a> {
         };
         let running = self.slot_file(slot.other())?.deployment;
         self.pull(commit)?;
-        let write = SlotWrite { slot, commit, merge: Some(&running), keep: &[running.clone()] };
+        let write = SlotWrite { slot, commit, merge: Some(&running), keep: std::slice::from_ref(&running) };
         install::write_slot(&self.sysroot, &mut self.boot, &write)?;
         self.sysroot.release_pulled()?;
         install::arm(&self.sysroot, &mut self.boot, &Trial::new(slot, commit.clone(), 3)).map(drop)
@@ -198,6 +198,7 @@ fn cut<'a>(from: &Node<'a>, what: &str, old: Option<usize>, new: usize, step: im
         let mut node = from.copy();
         node.boot.changes_left = Some(changes);
         let done = step(&mut node).is_ok();
+        assert!(done || node.boot.changes_left == Some(0), "{at}: fails without a cut");
         node.power_on();
         if old.is_some() || node.booted != Booted::Nothing {
             node.check_booted(&allowed).unwrap_or_else(|e| panic!("{at}: {e:#}\n{:#?}", node.boot));
@@ -253,7 +254,7 @@ fn a_deployment_that_no_slot_came_to_name_is_dropped() {
     node.power_on();
     let running = node.slot_file(Slot::A).unwrap().deployment;
     node.pull(one).unwrap();
-    node.sysroot.deploy(one, Some(&running), &[running.clone()]).unwrap();
+    node.sysroot.deploy(one, Some(&running), std::slice::from_ref(&running)).unwrap();
 
     node.upgrade(two).unwrap();
     assert_eq!(node.power_on(), Booted::Trial(Slot::B));
