@@ -331,7 +331,11 @@ fn outcomes(from: &Machine, act: Act) -> Vec<(bool, Machine)> {
     for changes in 0.. {
         let mut machine = from.clone();
         machine.boot.changes_left = Some(changes);
-        let whole = machine.act(act).is_ok();
+        let done = machine.act(act);
+        let whole = done.is_ok();
+        if machine.boot.changes_left != Some(0) {
+            done.unwrap_or_else(|e| panic!("{act:?} fails without a cut: {e:#}"));
+        }
         machine.boot.changes_left = None;
         if !whole {
             machine.booted = Booted::Nothing;
