@@ -28,6 +28,9 @@ pub struct Board {
     pub console: String,
     #[serde(default)]
     pub kernel_arguments: Vec<String>,
+    /// What a tree that chooses its modules keeps for this board, in a treefile's words.
+    #[serde(default)]
+    pub kernel_modules: Vec<String>,
     #[serde(default)]
     pub firmware: Vec<Firmware>,
     pub initramfs: Initramfs,

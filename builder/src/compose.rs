@@ -17,6 +17,7 @@ use crate::repo::{Description, Repo};
 use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
 use crate::tree::layout;
+use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
 use crate::treefile::Treefile;
 use crate::{sign, version};
@@ -88,6 +89,14 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
     check_kernel(&root, &laid_out.kernel, treefile)?;
     step.done();
     interrupt::check()?;
+
+    if chooses_modules(treefile) {
+        let step = progress.step("choosing kernel modules");
+        let kept = choose_modules(&root, &laid_out.kernel, request)
+            .with_context(|| treefile.path.display().to_string())?;
+        step.done_with(&format!("{} of {}", kept.after, kept.before));
+        interrupt::check()?;
+    }
 
     let step = progress.step("making the initramfs");
     let image = initramfs::build(&root, &laid_out.kernel, &drivers(request.board))?;
@@ -232,6 +241,28 @@ fn check_kernel(root: &Path, kernel: &Kernel, treefile: &Treefile) -> Result<()>
         &options,
     )
     .with_context(|| treefile.path.display().to_string())
+}
+
+fn chooses_modules(treefile: &Treefile) -> bool {
+    let named = &treefile.kernel_modules;
+    !named.is_empty() && !named.iter().any(|word| word == "all")
+}
+
+/// Keeps the modules that the treefile and the board name, with all that they need.
+fn choose_modules(root: &Path, kernel: &Kernel, request: &Request) -> Result<Kept> {
+    let (treefile, board) = (request.treefile, request.board);
+    let words: Vec<&str> = treefile
+        .kernel_modules
+        .iter()
+        .chain(&treefile.modules_load)
+        .chain(&board.kernel_modules)
+        .chain(&board.initramfs.modules)
+        .map(String::as_str)
+        .collect();
+    let index = Index::read(root, kernel)?;
+    let names = index.select(&words)?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    modules::keep_only(root, kernel, &index.closure(&names)?)
 }
 
 fn drivers(board: &Board) -> Drivers {

@@ -30,33 +30,6 @@ const PROGRAMS: &[&str] = &[
 /// Loaded on every board, whether or not a device asks for it.
 const ALWAYS: &[&str] = &["ext4"];
 
-/// Storage of ordinary PCs, servers and virtual machines, and the watchdogs that QEMU has.
-pub const PC_DRIVERS: &[&str] = &[
-    "ahci",
-    "ata_piix",
-    "hv_storvsc",
-    "i2c_i801",
-    "i6300esb",
-    "iTCO_wdt",
-    "lpc_ich",
-    "megaraid_sas",
-    "mmc_block",
-    "mpt3sas",
-    "nvme",
-    "sd_mod",
-    "sdhci_acpi",
-    "sdhci_pci",
-    "uas",
-    "usb_storage",
-    "virtio_blk",
-    "virtio_pci",
-    "virtio_scsi",
-    "vmd",
-    "vmw_pvscsi",
-    "xen_blkfront",
-    "xhci_pci",
-];
-
 /// What a board wants in its initramfs.
 #[derive(Debug, Clone, Default)]
 pub struct Drivers {

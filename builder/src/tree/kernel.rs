@@ -8,41 +8,6 @@ use anyhow::{Context, Result, bail};
 
 use super::rooted;
 
-/// What a kubelet and a container runtime need (the kubelet's system validators and moby's
-/// `check-config.sh` name them), as far as a node of ours uses it.
-pub const KUBELET: &[&str] = &[
-    "CONFIG_NAMESPACES",
-    "CONFIG_NET_NS",
-    "CONFIG_PID_NS",
-    "CONFIG_IPC_NS",
-    "CONFIG_UTS_NS",
-    "CONFIG_CGROUPS=y",
-    "CONFIG_CPUSETS=y",
-    "CONFIG_MEMCG=y",
-    "CONFIG_CGROUP_CPUACCT=y",
-    "CONFIG_CGROUP_DEVICE=y",
-    "CONFIG_CGROUP_FREEZER=y",
-    "CONFIG_CGROUP_PIDS=y",
-    "CONFIG_CGROUP_SCHED=y",
-    "CONFIG_FAIR_GROUP_SCHED=y",
-    "CONFIG_SECCOMP_FILTER=y",
-    "CONFIG_KEYS=y",
-    "CONFIG_POSIX_MQUEUE=y",
-    "CONFIG_INET",
-    "CONFIG_EXT4_FS",
-    "CONFIG_OVERLAY_FS",
-    "CONFIG_VETH",
-    "CONFIG_BRIDGE",
-    "CONFIG_BRIDGE_NETFILTER",
-    "CONFIG_NF_NAT",
-    "CONFIG_NETFILTER_XT_MATCH_ADDRTYPE",
-    "CONFIG_NETFILTER_XT_MATCH_COMMENT",
-    "CONFIG_NETFILTER_XT_MATCH_CONNTRACK",
-    "CONFIG_IP_VS",
-    "CONFIG_VXLAN",
-    "CONFIG_WIREGUARD",
-];
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     /// What `uname -r` says, `6.12.57+deb13-amd64`.

@@ -1,4 +1,5 @@
-//! Kernel modules: which ones a list of drivers needs, and a folder that holds just those.
+//! Kernel modules: which ones a list of drivers needs, a folder that holds just those, and a tree that
+//! keeps no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +15,8 @@ use super::rooted;
 pub struct Index {
     /// Module name to its file and the files it needs.
     files: BTreeMap<String, (String, Vec<String>)>,
-    builtin: BTreeSet<String>,
+    /// Name to path, as for a module of its own.
+    builtin: BTreeMap<String, String>,
     /// Module name to the names (or aliases) that are loaded before it.
     before: BTreeMap<String, Vec<String>>,
     /// Aliases without wildcards, such as `crypto-crc32c`.
@@ -52,13 +54,39 @@ impl Index {
                     .push(module.to_owned());
             }
         }
-        let builtin = builtin.lines().map(module_name).collect();
+        let builtin = builtin
+            .lines()
+            .map(|file| (module_name(file), file.to_owned()));
         Index {
             files: files.collect(),
-            builtin,
+            builtin: builtin.collect(),
             before,
             aliases,
         }
+    }
+
+    /// The names of the modules that `words` stand for: a name stands for itself, `fs/nls/` for every
+    /// module in that folder of the kernel's sources and below.
+    pub fn select(&self, words: &[&str]) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for word in words {
+            if !word.ends_with('/') {
+                names.insert((*word).to_owned());
+                continue;
+            }
+            let folder = format!("kernel/{word}");
+            let loadable = self.files.iter().map(|(name, (file, _))| (name, file));
+            let inside: Vec<&String> = loadable
+                .chain(&self.builtin)
+                .filter(|(_, file)| file.starts_with(&folder))
+                .map(|(name, _)| name)
+                .collect();
+            if inside.is_empty() {
+                bail!("the kernel has no modules in {word}");
+            }
+            names.extend(inside.into_iter().cloned());
+        }
+        Ok(names)
     }
 
     /// The files of `drivers` and of all that they need; what is built in needs none.
@@ -91,8 +119,49 @@ impl Index {
 
     fn knows(&self, driver: &str) -> bool {
         let name = module_name(driver);
-        self.files.contains_key(&name) || self.builtin.contains(&name)
+        self.files.contains_key(&name) || self.builtin.contains_key(&name)
     }
+}
+
+/// How many modules a tree had and kept.
+pub struct Kept {
+    pub before: usize,
+    pub after: usize,
+}
+
+/// Removes the modules that are not among `files` from a tree, unpacks those that are, and writes the
+/// index anew. Unpacked they load faster, and an update sees inside them.
+pub fn keep_only(root: &Path, kernel: &Kernel, files: &BTreeSet<String>) -> Result<Kept> {
+    let dir = root.join(&kernel.dir);
+    let before = remove_others(&dir, "kernel", files)?;
+    unpack(&dir, files)?;
+    depmod(root, kernel)?;
+    Ok(Kept {
+        before,
+        after: files.len(),
+    })
+}
+
+/// Removes files below `folder` that are not among `files`, and folders that are empty then. Says how
+/// many files there were.
+fn remove_others(dir: &Path, folder: &str, files: &BTreeSet<String>) -> Result<usize> {
+    let mut count = 0;
+    for name in rooted::names(&dir.join(folder))? {
+        let inner = format!("{folder}/{name}");
+        let path = dir.join(&inner);
+        if path.is_dir() {
+            count += remove_others(dir, &inner, files)?;
+            if rooted::names(&path)?.is_empty() {
+                rooted::remove(&path)?;
+            }
+        } else {
+            count += 1;
+            if !files.contains(&inner) {
+                rooted::remove(&path)?;
+            }
+        }
+    }
+    Ok(count)
 }
 
 /// Fills `stage` with the given modules, uncompressed, and an index of them. (An initramfs is
@@ -102,20 +171,10 @@ pub fn stage(root: &Path, kernel: &Kernel, files: &BTreeSet<String>, stage: &Pat
         root.join(&kernel.dir),
         stage.join("lib/modules").join(&kernel.release),
     );
-    let mut packed: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for file in files {
         copy(&from.join(file), &to.join(file))?;
-        if let Some(tool) = unpacker(file)? {
-            packed.entry(tool).or_default().push(to.join(file));
-        }
     }
-    for (tool, paths) in packed {
-        Cmd::new(tool).args(["-d", "-q", "--"]).args(&paths).run()?;
-        for path in &paths {
-            // zstd keeps the packed file, the others do not.
-            rooted::remove(path)?;
-        }
-    }
+    unpack(&to, files)?;
     for index in [
         "modules.builtin",
         "modules.builtin.modinfo",
@@ -125,9 +184,34 @@ pub fn stage(root: &Path, kernel: &Kernel, files: &BTreeSet<String>, stage: &Pat
             copy(&from.join(index), &to.join(index))?;
         }
     }
+    depmod(stage, kernel)
+}
+
+/// Unpacks those of `files` in `dir` that are packed.
+fn unpack(dir: &Path, files: &BTreeSet<String>) -> Result<()> {
+    let mut packed: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for file in files {
+        if let Some(tool) = unpacker(file)? {
+            packed.entry(tool).or_default().push(dir.join(file));
+        }
+    }
+    for (tool, paths) in packed {
+        // Few enough at a time for a command line.
+        for some in paths.chunks(500) {
+            Cmd::new(tool).args(["-d", "-q", "--"]).args(some).run()?;
+        }
+        for path in &paths {
+            // zstd keeps the packed file, the others do not.
+            rooted::remove(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn depmod(root: &Path, kernel: &Kernel) -> Result<()> {
     Cmd::new("depmod")
         .arg("-b")
-        .arg(stage)
+        .arg(root)
         .arg(&kernel.release)
         .run()
 }
@@ -196,6 +280,46 @@ mod tests {
         let names: Vec<String> = files.iter().map(|f| module_name(f)).collect();
         assert_eq!(names, ["crc32c_generic", "ext4", "jbd2", "mbcache"]);
         assert!(index().closure(&["virtio_pci"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_stands_for_what_is_in_it() {
+        let check = |words: &[&str], expected: &[&str]| {
+            let names: Vec<String> = index().select(words).unwrap().into_iter().collect();
+            assert_eq!(names, expected, "{words:?}");
+        };
+        check(
+            &["fs/", "crc32c-generic"],
+            &["crc32c-generic", "ext4", "jbd2", "mbcache"],
+        );
+        check(&["drivers/virtio/"], &["virtio_pci"]);
+        check(&["fs/jbd2/"], &["jbd2"]);
+        let error = index().select(&["fs/jbd/"]).unwrap_err();
+        assert_eq!(error.to_string(), "the kernel has no modules in fs/jbd/");
+    }
+
+    #[test]
+    fn others_leave_with_their_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [
+            "fs/ext4/ext4.ko",
+            "fs/xfs/xfs.ko",
+            "fs/nls/a.ko",
+            "fs/nls/b.ko",
+        ] {
+            rooted::put(&dir.path().join("kernel").join(file), "").unwrap();
+        }
+        let keep = ["kernel/fs/ext4/ext4.ko", "kernel/fs/nls/b.ko"].map(String::from);
+        let count = remove_others(dir.path(), "kernel", &keep.into()).unwrap();
+        assert_eq!(count, 4);
+        assert_eq!(
+            rooted::names(&dir.path().join("kernel/fs")).unwrap(),
+            ["ext4", "nls"]
+        );
+        assert_eq!(
+            rooted::names(&dir.path().join("kernel/fs/nls")).unwrap(),
+            ["b.ko"]
+        );
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub struct EdgeFragment {
     pub kernel_arguments: Vec<String>,
     pub kernel_options: Vec<KernelOption>,
     pub kernel_min_version: Option<KernelVersion>,
+    pub kernel_modules: Vec<String>,
     pub modules_load: Vec<String>,
     pub health_units: Vec<String>,
 }
@@ -111,6 +112,7 @@ fn edge(node: Node, dir: &Path) -> Parsed<EdgeFragment> {
             "kernel-arguments" => f.kernel_arguments = each(node, word)?,
             "kernel-options" => f.kernel_options = each(node, parsed)?,
             "kernel-min-version" => f.kernel_min_version = Some(parsed(node)?),
+            "kernel-modules" => f.kernel_modules = modules(node)?,
             "modules-load" => f.modules_load = each(node, word)?,
             "health-units" => f.health_units = each(node, unit)?,
             other => return err(key.line, keys::unknown(other, keys::EDGE)),
@@ -208,6 +210,30 @@ fn unit(node: Node) -> Parsed<String> {
             format!("'{name}' is not a unit: write '{name}.service'"),
         ),
     }
+}
+
+/// Modules, folders of them (`fs/nls/`), or `all`; an entry may hold several.
+fn modules(node: Node) -> Parsed<Vec<String>> {
+    let mut words = Vec::new();
+    for item in list(node)? {
+        let line = item.line;
+        for word in scalar(item)?.split_whitespace() {
+            if !is_module(word) {
+                return err(
+                    line,
+                    format!("'{word}' is not a module or a folder: write 'ext4', or 'fs/nls/'"),
+                );
+            }
+            words.push(word.to_owned());
+        }
+    }
+    Ok(words)
+}
+
+fn is_module(word: &str) -> bool {
+    let folder = word.strip_suffix('/');
+    let mut parts = folder.unwrap_or(word).split('/');
+    (folder.is_some() || !word.contains('/')) && parts.all(|p| !p.is_empty() && !p.starts_with('.'))
 }
 
 fn target(node: Node) -> Parsed<String> {

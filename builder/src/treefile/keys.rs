@@ -24,6 +24,7 @@ pub const EDGE: &[&str] = &[
     "kernel-arguments",
     "kernel-options",
     "kernel-min-version",
+    "kernel-modules",
     "modules-load",
     "health-units",
 ];

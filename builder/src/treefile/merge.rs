@@ -56,6 +56,7 @@ fn edge_then(base: EdgeFragment, over: EdgeFragment) -> EdgeFragment {
         kernel_arguments: joined(base.kernel_arguments, over.kernel_arguments),
         kernel_options: joined(base.kernel_options, over.kernel_options),
         kernel_min_version: over.kernel_min_version.or(base.kernel_min_version),
+        kernel_modules: joined(base.kernel_modules, over.kernel_modules),
         modules_load: joined(base.modules_load, over.modules_load),
         health_units: joined(base.health_units, over.health_units),
     }
@@ -105,6 +106,7 @@ pub fn finish(mut f: Fragment, path: &Path, basearch: &str) -> Result<Treefile> 
         kernel_arguments: f.edge.kernel_arguments,
         kernel_options: once(f.edge.kernel_options),
         kernel_min_version: f.edge.kernel_min_version.unwrap_or(KERNEL_MIN_VERSION),
+        kernel_modules: once(f.edge.kernel_modules),
         modules_load: once(f.edge.modules_load),
         health_units: once(f.edge.health_units),
     })

@@ -47,6 +47,8 @@ pub struct Treefile {
     pub kernel_arguments: Vec<String>,
     pub kernel_options: Vec<KernelOption>,
     pub kernel_min_version: KernelVersion,
+    /// Modules and folders of modules to keep; all of them where none is named.
+    pub kernel_modules: Vec<String>,
     pub modules_load: Vec<String>,
     pub health_units: Vec<String>,
 }

@@ -61,6 +61,10 @@ fn errors_are_one_line_with_the_remedy() {
             "edge:\n  kernel-options: [CPUSETS]\n",
             "2: 'CPUSETS' is not a kernel option: write CONFIG_X, or CONFIG_X=y",
         ),
+        (
+            "edge:\n  kernel-modules: [fs/nls]\n",
+            "2: 'fs/nls' is not a module or a folder: write 'ext4', or 'fs/nls/'",
+        ),
         ("ref: [a]\n", "1: a text is expected here"),
         ("- a\n", "1: keys and values are expected here"),
     ];
@@ -93,6 +97,7 @@ edge:
   kernel-arguments: [quiet]
   kernel-options: [CONFIG_CPUSETS=y]
   kernel-min-version: 5.10
+  kernel-modules: [ext4 fs/nls/, veth]
   modules-load: [overlay]
   health-units: [ssh.service]
 ";
@@ -135,6 +140,7 @@ edge:
         (1, Some(Path::new("d/k.gpg")))
     );
     assert_eq!(f.edge.sysctls["vm.max_map_count"], "262144");
+    assert_eq!(f.edge.kernel_modules, ["ext4", "fs/nls/", "veth"]);
     assert_eq!(f.edge.kernel_min_version.unwrap().to_string(), "5.10.0");
 }
 
