@@ -86,12 +86,17 @@ impl Fake {
         }
     }
 
-    /// The default, or a slot to begin with where no copy of it can be read.
+    /// The default, or a slot to begin with where no copy of it can be read: a slot on trial has not
+    /// proved itself.
     fn chosen(&self) -> Slot {
-        let guess = if self.complete(Slot::A) {
-            Slot::A
+        let guess = match self.readable_trial() {
+            Some(trial) => trial.slot.other(),
+            None => Slot::A,
+        };
+        let guess = if self.complete(guess) {
+            guess
         } else {
-            Slot::B
+            guess.other()
         };
         self.readable_default().unwrap_or(guess)
     }
