@@ -4,10 +4,13 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 TARGET ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 NEXTEST_PROFILE ?= default
+UPDATER ?= $(TARGET)/release/edge-ota
+ARCH = $(shell dpkg --print-architecture)
+BOARD ?= x86_64
 
 STEP = .ci/step
 
-.PHONY: help setup build deb demo test test-all bench figures audit fmt lint install install-builder \
+.PHONY: help setup build deb updater demo test test-all bench figures audit fmt lint install install-builder \
 	install-updater uninstall clean
 
 help: ## Print this list
@@ -20,7 +23,10 @@ build: setup ## Build edge-build and edge-ota
 	@$(STEP) "build" cargo build --release --locked
 
 deb: build ## Pack the updater as target/deb/edge-ota_*.deb
-	@$(STEP) "pack the updater" .ci/deb "$(TARGET)"
+	@$(STEP) "pack the updater" .ci/deb "$(TARGET)" $(ARCH) "$(UPDATER)"
+
+updater: setup ## Build and pack the updater for the architecture of BOARD
+	@$(STEP) "updater for $(BOARD)" .ci/updater $(BOARD) "$(TARGET)"
 
 demo: deb ## Compose, image, boot, upgrade, break and roll back a machine
 	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
@@ -60,7 +66,7 @@ install-builder:
 
 # Into a package or a device's tree, with PREFIX=/usr: the units and the program name those paths.
 install-updater:
-	install -Dm755 "$(TARGET)/release/edge-ota" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
+	install -Dm755 "$(UPDATER)" "$(DESTDIR)$(PREFIX)/bin/edge-ota"
 	for unit in $(wildcard updater/systemd/*.service updater/systemd/*.timer updater/systemd/*.mount); do \
 		install -Dm644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$$unit" || exit 1; done
 	install -Dm644 -t "$(DESTDIR)$(PREFIX)/lib/edge-ota/config.d" updater/config.d/*.toml

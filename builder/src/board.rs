@@ -98,7 +98,20 @@ impl Board {
         kargs.push(format!("console={}", self.console));
         kargs
     }
+
+    /// Why nothing can be composed for this board.
+    pub fn refusal(&self) -> Option<&'static str> {
+        let (debian, rpm) = (self.arch.debian.as_str(), self.arch.rpm.as_str());
+        match rpm {
+            _ if debian == "armel" => Some(NO_ARMV6),
+            "armv5tel" | "armv6l" | "armv6hl" => Some(NO_ARMV6),
+            _ => None,
+        }
+    }
 }
+
+const NO_ARMV6: &str = "its processor is older than ARMv7, which Debian's armhf and Kubernetes need; \
+                        armel, which would run on it, has no kernel and no Kubernetes any more";
 
 /// The folder of the boards: `./boards` if it is there, else the installed one below `root`.
 pub fn default_dir(cwd: &Path, root: &Path) -> Result<PathBuf> {
@@ -116,7 +129,17 @@ pub fn default_dir(cwd: &Path, root: &Path) -> Result<PathBuf> {
     })
 }
 
+/// Reads a board that can be composed for.
 pub fn load(dir: &Path, name: &BoardName) -> Result<Board> {
+    let board = read(dir, name)?;
+    match board.refusal() {
+        Some(reason) => bail!("board '{name}' is not supported: {reason}"),
+        None => Ok(board),
+    }
+}
+
+/// Reads a board file, also of a board that is refused.
+pub fn read(dir: &Path, name: &BoardName) -> Result<Board> {
     let path = dir.join(format!("{name}.toml"));
     let text = match fs::read_to_string(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -205,8 +228,18 @@ mod tests {
         let names = list(&boards()).unwrap();
         assert!(names.iter().any(|n| n.as_str() == "x86_64"));
         for name in names {
-            load(&boards(), &name).unwrap();
+            read(&boards(), &name).unwrap();
         }
+    }
+
+    #[test]
+    fn armv6_is_refused_with_the_reason() {
+        let error = load(&boards(), &"raspberry-pi-b".parse().unwrap()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("not supported") && text.contains("ARMv7"),
+            "{text}"
+        );
     }
 
     #[test]

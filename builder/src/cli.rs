@@ -42,6 +42,8 @@ pub enum Command {
     Check(Check),
     /// Compose a tree from a treefile, commit and sign it; prints the commit's checksum
     Compose(Compose),
+    /// Say what a commit is made of, by package and by folder
+    Size(Size),
     /// Sign a commit
     Sign(Sign),
     /// Offer a commit to the devices of a channel
@@ -68,6 +70,11 @@ pub enum Key {
 pub enum Board {
     /// List the boards
     List,
+    /// Read board files and say what is wrong with them
+    Check {
+        /// All of them where none is named
+        boards: Vec<BoardName>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +108,23 @@ pub struct Compose {
     /// Install the packages anew, whatever the cache holds
     #[arg(long)]
     pub no_cache: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Size {
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    #[arg(long)]
+    pub commit: CommitChecksum,
+    /// How deep folders are told apart
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub depth: usize,
+    /// How many of each are shown
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub lines: usize,
+    /// Print everything as JSON, in bytes
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,9 +16,9 @@ use crate::progress::Progress;
 use crate::repo::{Description, Repo};
 use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
-use crate::tree::layout;
 use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
+use crate::tree::{abi, layout};
 use crate::treefile::Treefile;
 use crate::{sign, version};
 
@@ -87,6 +87,8 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
         .with_context(|| treefile.path.display().to_string())?;
     let laid_out = layout::apply(&root)?;
     check_kernel(&root, &laid_out.kernel, treefile)?;
+    abi::check(&root, &request.board.arch.debian)
+        .with_context(|| treefile.path.display().to_string())?;
     step.done();
     interrupt::check()?;
 

@@ -12,6 +12,7 @@ pub mod release;
 pub mod repo;
 pub mod serve;
 pub mod sign;
+pub mod size;
 pub mod tree;
 pub mod treefile;
 pub mod version;

@@ -15,7 +15,7 @@ use edge_build::packages::mirrors::MirrorOptions;
 use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
-use edge_build::{compose, gate, key, serve, treefile, vm};
+use edge_build::{compose, gate, key, serve, size, treefile, vm};
 use edge_ota::channel;
 use edge_ota::cmd::Cmd;
 use edge_ota::types::BoardName;
@@ -50,8 +50,10 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Key(cli::Key::Generate { out }) => generate_keys(out),
         Command::Board(cli::Board::List) => list_boards(cli),
+        Command::Board(cli::Board::Check { boards }) => check_boards(cli, boards),
         Command::Check(args) => check(cli, args),
         Command::Compose(args) => compose_tree(cli, args),
+        Command::Size(args) => print_size(args),
         Command::Sign(args) => {
             let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
             compose::sign_commit(&Repo::open(&args.repo)?, &args.commit, &commit_key)
@@ -79,12 +81,48 @@ fn generate_keys(out: &Path) -> Result<()> {
 fn list_boards(cli: &Cli) -> Result<()> {
     let dir = boards_dir(cli)?;
     for name in board::list(&dir)? {
-        let board = board::load(&dir, &name)?;
+        let board = board::read(&dir, &name)?;
+        let note = board.refusal().map_or("", |_| "not supported");
         println!(
-            "{name:<20} {:<8} {}",
+            "{name:<20} {:<8} {:<6} {note}",
             board.arch.debian,
             board.boot.as_str()
         );
+    }
+    Ok(())
+}
+
+/// A board that is refused is fine as a file: it says why.
+fn check_boards(cli: &Cli, names: &[BoardName]) -> Result<()> {
+    let dir = boards_dir(cli)?;
+    let names = match names {
+        [] => board::list(&dir)?,
+        _ => names.to_vec(),
+    };
+    let mut bad = 0;
+    for name in &names {
+        match board::read(&dir, name) {
+            Err(error) => {
+                bad += 1;
+                eprintln!("edge-build: {error:#}");
+            }
+            Ok(board) => match board.refusal() {
+                Some(reason) => println!("{name}: not supported: {reason}"),
+                None => println!("{name}: good"),
+            },
+        }
+    }
+    match bad {
+        0 => Ok(()),
+        _ => bail!("{bad} of {} board files are not good", names.len()),
+    }
+}
+
+fn print_size(args: &cli::Size) -> Result<()> {
+    let report = size::report(&Repo::open(&args.repo)?, &args.commit, args.depth)?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print!("{}", size::table(&report, args.lines)),
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! The order: [`layout::scrub`], [`node::apply`], [`layout::apply`], [`kernel::check`],
 //! [`initramfs::build`].
 
+pub mod abi;
 pub mod cpio;
 pub mod elf;
 pub mod initramfs;

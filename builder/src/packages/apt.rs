@@ -38,7 +38,7 @@ pub fn install(
         .with_context(|| format!("writing {}", script.display()))?;
     let hook = format!("sh {} \"$1\" {}", quoted(&script), quoted(&ours));
     let mut explainer = Explainer::default();
-    let result = command(request, prepared)
+    let result = command(request, prepared, &temporary)
         .arg(format!("--customize-hook={hook}"))
         .arg(suite(prepared))
         .arg(to)
@@ -61,16 +61,21 @@ pub fn install(
     Ok(package_list(&text))
 }
 
-fn command(request: &Request, prepared: &Prepared) -> Cmd {
+/// Puts the root file system into memory. Emulated 32-bit programs see empty folders on a file system
+/// whose folder offsets have 64 bits, such as ext4.
+const ON_TMPFS: &str = r#"mount -t tmpfs -o mode=755,size=90% tree "$0" && exec "$@""#;
+
+fn command(request: &Request, prepared: &Prepared, temporary: &Path) -> Cmd {
     let packages: Vec<&str> = prepared.packages.iter().map(String::as_str).collect();
-    Cmd::new("unshare")
-        .args([
-            "--mount",
-            "mmdebstrap",
-            "--mode=root",
-            "--variant=essential",
-            "--format=tar",
-        ])
+    let command = match prepared.emulated {
+        false => Cmd::new("unshare").args(["--mount", "mmdebstrap"]),
+        true => Cmd::new("unshare")
+            .args(["--mount", "sh", "-ec", ON_TMPFS])
+            .arg(temporary)
+            .args(["mmdebstrap", "--skip=check/qemu"]),
+    };
+    command
+        .args(["--mode=root", "--variant=essential", "--format=tar"])
         .arg(format!("--architectures={}", request.board.arch.debian))
         .arg(format!("--include={}", packages.join(",")))
         .args(DPKG_OPTIONS.map(|option| format!("--dpkgopt={option}")))

@@ -3,6 +3,7 @@
 mod apt;
 mod explain;
 mod firmware;
+mod foreign;
 mod key;
 mod local;
 pub mod mirrors;
@@ -80,6 +81,8 @@ struct Prepared {
     packages: BTreeSet<String>,
     sources: Vec<sources::Source>,
     local: Option<local::Repository>,
+    /// The packages' programs run under emulation.
+    emulated: bool,
     key: String,
 }
 
@@ -87,6 +90,7 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
     if !rustix::process::geteuid().is_root() {
         bail!("installing packages needs root: run edge-build as root");
     }
+    let emulated = foreign::is_emulated(Path::new("/"), &request.board.arch)?;
     let step = progress.step("reading package sources");
     let sources = sources::collect(request.treefile, request.mirrors)?;
     let releases = sources::fetch_releases(&sources)?;
@@ -107,6 +111,7 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
         packages,
         sources,
         local,
+        emulated,
         key,
     })
 }

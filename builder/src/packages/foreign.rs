@@ -1,0 +1,104 @@
+//! Packages of another architecture: their scripts run under QEMU's user emulation, which the kernel must
+//! know of.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use edge_ota::cmd::Cmd;
+
+use crate::board::Arch;
+
+const BINFMT: &str = "proc/sys/fs/binfmt_misc";
+
+/// Whether this machine must emulate the architecture; an error when it cannot.
+pub fn is_emulated(root: &Path, arch: &Arch) -> Result<bool> {
+    let own = Cmd::new("dpkg").arg("--print-architecture").text()?;
+    if own.trim() == arch.debian {
+        return Ok(false);
+    }
+    let Some(emulator) = emulator(&arch.debian) else {
+        bail!("no emulator is known for architecture {}", arch.debian);
+    };
+    if !is_registered(&root.join(BINFMT), emulator)? {
+        bail!(
+            "this machine cannot run programs of {}: no {emulator} in /{BINFMT} with flag F; \
+             'make setup' registers it, or install qemu-user-static (Debian 12) or qemu-user-binfmt (Debian 13)",
+            arch.debian
+        );
+    }
+    Ok(true)
+}
+
+/// QEMU's word for a Debian architecture.
+fn emulator(debian: &str) -> Option<&'static str> {
+    match debian {
+        "amd64" => Some("qemu-x86_64"),
+        "arm64" => Some("qemu-aarch64"),
+        "armhf" => Some("qemu-arm"),
+        _ => None,
+    }
+}
+
+/// Whether an interpreter is registered that a chroot can use too: flag F opens it when it is registered.
+fn is_registered(binfmt: &Path, name: &str) -> Result<bool> {
+    let path = binfmt.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(is_usable(&text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+fn is_usable(text: &str) -> bool {
+    let mut lines = text.lines();
+    let enabled = lines.next() == Some("enabled");
+    let flags = lines.find_map(|line| line.strip_prefix("flags:"));
+    enabled && flags.is_some_and(|flags| flags.contains('F'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_enabled_entry_that_reaches_into_a_chroot_counts() {
+        let entry = |state: &str, flags: &str| {
+            format!(
+                "{state}\ninterpreter /usr/bin/qemu-arm-static\nflags: {flags}\noffset 0\nmagic 7f\n"
+            )
+        };
+        for (state, flags, expected) in [
+            ("enabled", "F", true),
+            ("enabled", "POCF", true),
+            ("enabled", "OC", false),
+            ("disabled", "F", false),
+        ] {
+            assert_eq!(is_usable(&entry(state, flags)), expected, "{state} {flags}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_registered_is_an_error_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let arch = |debian: &str| Arch {
+            debian: debian.into(),
+            rpm: "x".into(),
+        };
+        let own = Cmd::new("dpkg").arg("--print-architecture").text().unwrap();
+        assert!(!is_emulated(dir.path(), &arch(own.trim())).unwrap());
+        let other = if own.trim() == "arm64" {
+            "armhf"
+        } else {
+            "arm64"
+        };
+        let error = is_emulated(dir.path(), &arch(other))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("make setup") && error.contains(other),
+            "{error}"
+        );
+        assert!(is_emulated(dir.path(), &arch("s390x")).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! What a tree is made of, in bytes: by package and by folder.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use edge_ota::types::CommitChecksum;
+use serde::Serialize;
+
+use crate::repo::{Entry, Kind, Repo};
+
+/// dpkg's lists of files in a laid out tree.
+const LISTS: &str = "/usr/lib/sysimage/dpkg/info/";
+
+/// For files that no package brought: the initramfs, indexes, ours.
+pub const NO_PACKAGE: &str = "(no package)";
+
+/// Bytes of file contents, largest first. Files that share content count each time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub total: u64,
+    pub packages: Vec<Share>,
+    pub folders: Vec<Share>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Share {
+    pub name: String,
+    pub bytes: u64,
+}
+
+/// Sizes of a commit; folders to `depth` parts below `/`.
+pub fn report(repo: &Repo, commit: &CommitChecksum, depth: usize) -> Result<Report> {
+    let entries = repo.list(commit)?;
+    let mut owners = BTreeMap::new();
+    for path in entries.keys() {
+        let list = path
+            .strip_prefix(LISTS)
+            .and_then(|p| p.strip_suffix(".list"));
+        if let Some(package) = list {
+            let bytes = repo.read(commit, path)?;
+            let text = String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8"))?;
+            let name = package.split(':').next().unwrap_or(package);
+            owners.extend(text.lines().map(|line| (in_tree(line), name.to_owned())));
+        }
+    }
+    Ok(sums(&entries, &owners, depth))
+}
+
+/// Where a path of a package lies in a laid out tree.
+fn in_tree(path: &str) -> String {
+    for top in ["/bin/", "/sbin/", "/lib/", "/lib64/", "/etc/"] {
+        if path.starts_with(top) {
+            return format!("/usr{path}");
+        }
+    }
+    path.to_owned()
+}
+
+fn sums(
+    entries: &BTreeMap<String, Entry>,
+    owners: &BTreeMap<String, String>,
+    depth: usize,
+) -> Report {
+    let mut packages: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut folders: BTreeMap<String, u64> = BTreeMap::new();
+    let mut total = 0;
+    for (path, entry) in entries.iter().filter(|(_, entry)| entry.kind == Kind::File) {
+        total += entry.size;
+        *packages.entry(owner(owners, path)).or_default() += entry.size;
+        *folders.entry(folder(path, depth)).or_default() += entry.size;
+    }
+    let packages = packages
+        .into_iter()
+        .map(|(name, bytes)| (name.to_owned(), bytes));
+    Report {
+        total,
+        packages: largest_first(packages),
+        folders: largest_first(folders),
+    }
+}
+
+/// A kernel module that was unpacked belongs to whom it was packed by, and the kernel to its modules.
+fn owner<'a>(owners: &'a BTreeMap<String, String>, path: &str) -> &'a str {
+    let packed = ["", ".xz", ".zst", ".gz"].map(|ending| format!("{path}{ending}"));
+    let moved = ["vmlinuz", "config"].into_iter().filter_map(|name| {
+        let release = path.strip_prefix("/usr/lib/modules/")?.strip_suffix(name)?;
+        Some(format!("/boot/{name}-{}", release.strip_suffix('/')?))
+    });
+    packed
+        .into_iter()
+        .chain(moved)
+        .find_map(|path| owners.get(&path))
+        .map_or(NO_PACKAGE, String::as_str)
+}
+
+fn folder(path: &str, depth: usize) -> String {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let folders = parts.len().saturating_sub(1).min(depth);
+    format!("/{}", parts.get(..folders).unwrap_or(&[]).join("/"))
+}
+
+fn largest_first(sums: impl IntoIterator<Item = (String, u64)>) -> Vec<Share> {
+    let mut shares: Vec<Share> = sums
+        .into_iter()
+        .map(|(name, bytes)| Share { name, bytes })
+        .collect();
+    shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    shares
+}
+
+/// For people: the largest `lines` of each kind, in MB.
+pub fn table(report: &Report, lines: usize) -> String {
+    let mut text = format!("{:>9.1} MB in all\n", mb(report.total));
+    for (title, shares) in [("package", &report.packages), ("folder", &report.folders)] {
+        text.push_str(&format!("\n{:>9}    {title}\n", "MB"));
+        for share in shares.iter().take(lines) {
+            text.push_str(&format!("{:>9.1}    {}\n", mb(share.bytes), share.name));
+        }
+        if let Some(rest) = shares.get(lines..).filter(|rest| !rest.is_empty()) {
+            let bytes: u64 = rest.iter().map(|share| share.bytes).sum();
+            text.push_str(&format!("{:>9.1}    ({} more)\n", mb(bytes), rest.len()));
+        }
+    }
+    text
+}
+
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(files: &[(&str, u64)]) -> BTreeMap<String, Entry> {
+        let entry = |size| Entry {
+            kind: Kind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size,
+        };
+        files
+            .iter()
+            .map(|(path, size)| ((*path).to_owned(), entry(*size)))
+            .collect()
+    }
+
+    fn share(name: &str, bytes: u64) -> Share {
+        Share {
+            name: name.into(),
+            bytes,
+        }
+    }
+
+    #[test]
+    fn every_byte_is_counted_once_for_each_view() {
+        let entries = entries(&[
+            ("/usr/bin/a", 1),
+            ("/usr/etc/a.conf", 2),
+            ("/usr/lib/modules/6/kernel/fs/x.ko", 4),
+            ("/usr/lib/modules/6/vmlinuz", 8),
+            ("/usr/lib/modules/6/initramfs.img", 16),
+        ]);
+        let owners = [
+            ("/bin/a", "a"),
+            ("/etc/a.conf", "a"),
+            ("/usr/lib/modules/6/kernel/fs/x.ko.xz", "linux"),
+            ("/boot/vmlinuz-6", "linux"),
+        ];
+        let owners = owners.map(|(path, name)| (in_tree(path), name.to_owned()));
+        let report = sums(&entries, &owners.into(), 2);
+        assert_eq!(report.total, 31);
+        assert_eq!(
+            report.packages,
+            [share(NO_PACKAGE, 16), share("linux", 12), share("a", 3)]
+        );
+        let folders = [
+            share("/usr/lib", 28),
+            share("/usr/etc", 2),
+            share("/usr/bin", 1),
+        ];
+        assert_eq!(report.folders, folders);
+    }
+
+    #[test]
+    fn the_table_says_what_it_leaves_out() {
+        let report = Report {
+            total: 3_000_000,
+            packages: vec![
+                share("a", 2_000_000),
+                share("b", 600_000),
+                share("c", 400_000),
+            ],
+            folders: vec![share("/usr", 3_000_000)],
+        };
+        assert_eq!(
+            table(&report, 1),
+            "      3.0 MB in all\n\n       MB    package\n      2.0    a\n      1.0    (2 more)\n\
+             \n       MB    folder\n      3.0    /usr\n"
+        );
+    }
+}
