@@ -89,6 +89,37 @@ pub struct Qemu {
     pub cpu: String,
     /// MiB
     pub memory: u32,
+    /// Where distributions put the firmware; the first that is there counts.
+    pub firmware: Vec<QemuFirmware>,
+    /// The watchdog device that the board's kernel has a driver for.
+    pub watchdog: Option<String>,
+}
+
+/// Paths below `/`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QemuFirmware {
+    pub code: String,
+    /// Empty variables; firmware that keeps none has none.
+    pub vars: Option<String>,
+}
+
+impl Qemu {
+    /// The firmware that this machine has.
+    pub fn firmware(&self, root: &Path) -> Result<&QemuFirmware> {
+        let is_there = |f: &&QemuFirmware| {
+            let mut paths = f.vars.iter().chain([&f.code]);
+            paths.all(|path| root.join(path).exists())
+        };
+        self.firmware.iter().find(is_there).with_context(|| {
+            let codes: Vec<&str> = self.firmware.iter().map(|f| f.code.as_str()).collect();
+            format!(
+                "no firmware for qemu-system-{}: none of /{} is here",
+                self.system,
+                codes.join(", /")
+            )
+        })
+    }
 }
 
 impl Board {

@@ -1,7 +1,7 @@
 //! An image in QEMU, for a look.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_ota::cmd::Cmd;
@@ -9,18 +9,6 @@ use edge_ota::cmd::Cmd;
 use crate::board::{Board, Qemu};
 use crate::image::Format;
 use crate::interrupt::WorkDir;
-
-/// Code and empty variables of OVMF, as Debian and Fedora lay them.
-const FIRMWARE: &[(&str, &str)] = &[
-    (
-        "usr/share/OVMF/OVMF_CODE_4M.fd",
-        "usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
-    (
-        "usr/share/edk2/ovmf/OVMF_CODE.fd",
-        "usr/share/edk2/ovmf/OVMF_VARS.fd",
-    ),
-];
 
 /// Boots the image with its serial console on our terminal. Changes are dropped unless `keep`.
 pub fn run(root: &Path, board: &Board, image: &Path, keep: bool, work: &WorkDir) -> Result<()> {
@@ -30,9 +18,7 @@ pub fn run(root: &Path, board: &Board, image: &Path, keep: bool, work: &WorkDir)
             board.name
         );
     };
-    let (code, vars) = firmware(root)?;
-    let own_vars = work.path().join("vars.fd");
-    fs::copy(&vars, &own_vars).with_context(|| format!("copying {}", vars.display()))?;
+    let firmware = firmware_arguments(qemu, root, work)?;
     let snapshot = if keep { "off" } else { "on" };
     let disk = format!(
         "file={},format={},if=virtio,snapshot={snapshot}",
@@ -48,13 +34,7 @@ pub fn run(root: &Path, board: &Board, image: &Path, keep: bool, work: &WorkDir)
         }
     );
     let status = command(qemu)
-        .arg("-drive")
-        .arg(format!(
-            "if=pflash,format=raw,readonly=on,file={}",
-            code.display()
-        ))
-        .arg("-drive")
-        .arg(format!("if=pflash,format=raw,file={}", own_vars.display()))
+        .args(firmware)
         .args(["-drive", &disk])
         .status_inherited()?;
     match status.success() {
@@ -73,25 +53,30 @@ fn command(qemu: &Qemu) -> Cmd {
             "-nographic",
         ])
         .args(["-m", &qemu.memory.to_string(), "-smp", "2"])
-        .args([
-            "-device",
-            "virtio-rng-pci",
-            "-device",
-            "i6300esb",
-            "-action",
-            "watchdog=reset",
-        ])
+        .args(["-device", "virtio-rng-pci"])
+        .args(qemu.watchdog.iter().flat_map(|device| ["-device", device]))
+        .args(["-action", "watchdog=reset"])
         .args(["-nic", "user,model=virtio-net-pci"])
 }
 
-fn firmware(root: &Path) -> Result<(PathBuf, PathBuf)> {
-    let found = FIRMWARE
-        .iter()
-        .map(|(code, vars)| (root.join(code), root.join(vars)));
-    found
-        .into_iter()
-        .find(|(code, vars)| code.exists() && vars.exists())
-        .context("no UEFI firmware for QEMU on this machine: install the package 'ovmf'")
+/// Variables are written to a copy: each run begins with those of the factory.
+fn firmware_arguments(qemu: &Qemu, root: &Path, work: &WorkDir) -> Result<Vec<String>> {
+    let found = qemu.firmware(root)?;
+    let code = root.join(&found.code);
+    let Some(vars) = found.vars.as_ref().map(|vars| root.join(vars)) else {
+        return Ok(vec!["-bios".to_owned(), code.display().to_string()]);
+    };
+    let own = work.path().join("vars.fd");
+    fs::copy(&vars, &own).with_context(|| format!("copying {}", vars.display()))?;
+    let drive = |options: &str, file: &Path| {
+        format!("if=pflash,format=raw{options},file={}", file.display())
+    };
+    Ok(vec![
+        "-drive".to_owned(),
+        drive(",readonly=on", &code),
+        "-drive".to_owned(),
+        drive("", &own),
+    ])
 }
 
 fn format_of(image: &Path) -> Result<&'static str> {

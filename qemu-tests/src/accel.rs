@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
-/// `kvm` or `tcg`. Found once for each boot of the host: a probe that hangs takes seconds.
-pub fn find() -> Result<&'static str> {
-    if !Path::new("/dev/kvm").exists() {
+/// `kvm` or `tcg` for a kind of machine, QEMU's word. Found once for each boot of the host: a probe that hangs takes seconds.
+pub fn find(system: &str) -> Result<&'static str> {
+    // Only guests of the host's own kind are probed for.
+    if system != "x86_64" || !cfg!(target_arch = "x86_64") || !Path::new("/dev/kvm").exists() {
         return Ok("tcg");
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")

@@ -4,21 +4,40 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
+use edge_build::board::{self, Board, Qemu, QemuFirmware};
 
 use crate::accel;
+use crate::lab;
 use crate::vm::{Firmware, VmConfig};
 
-const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const CODE_SECURE: &str = "/usr/share/OVMF/OVMF_CODE_4M.ms.fd";
-const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-const VARS_SECURE: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+/// OVMF with Microsoft's keys.
+const SECURE: (&str, &str) = (
+    "/usr/share/OVMF/OVMF_CODE_4M.ms.fd",
+    "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+);
 
-/// The firmware's variables as they leave the factory.
-pub fn empty_variables(firmware: Firmware) -> &'static str {
-    match firmware {
-        Firmware::Plain => VARS,
-        Firmware::SecureBoot => VARS_SECURE,
+/// Where guests report, `/dev/virtio-ports/` and this; the same on every board.
+const REPORT_PORT: &str = "edge-test";
+
+/// One of the project's boards.
+pub fn board(name: &str) -> Result<Board> {
+    let dir = lab::workspace()?.join("boards");
+    board::load(&dir, &name.parse()?)
+}
+
+/// The firmware's variables as they leave the factory; none for firmware that keeps none.
+pub fn empty_variables(config: &VmConfig) -> Result<Option<String>> {
+    match config.firmware {
+        Firmware::Plain => Ok(plain(&config.qemu)?
+            .vars
+            .as_ref()
+            .map(|vars| format!("/{vars}"))),
+        Firmware::SecureBoot => Ok(Some(SECURE.1.to_owned())),
     }
+}
+
+fn plain(qemu: &Qemu) -> Result<&QemuFirmware> {
+    qemu.firmware(Path::new("/"))
 }
 
 pub fn arguments(
@@ -28,31 +47,38 @@ pub fn arguments(
     ssh_port: u16,
 ) -> Result<Vec<OsString>> {
     let secure = config.firmware == Firmware::SecureBoot;
-    let accel = accel::find()?;
+    let qemu = &config.qemu;
+    let accel = accel::find(&qemu.system)?;
     let mut args = Args::default();
-    args.pair(
-        "-machine",
-        format!(
-            "q35,accel={accel},smm={}",
-            if secure { "on" } else { "off" }
-        ),
-    );
-    args.pair("-cpu", if accel == "kvm" { "host" } else { "max" });
+    let smm = match (qemu.machine.as_str(), secure) {
+        ("q35", true) => ",smm=on",
+        ("q35", false) => ",smm=off",
+        _ => "",
+    };
+    args.pair("-machine", format!("{},accel={accel}{smm}", qemu.machine));
+    args.pair("-cpu", if accel == "kvm" { "host" } else { &qemu.cpu });
     args.pair("-m", config.memory_mib.to_string())
         .pair("-smp", config.cpus.to_string());
     args.flag("-nodefaults").pair("-display", "none");
     if secure {
         args.pair("-global", "driver=cfi.pflash01,property=secure,value=on");
     }
-    let code = if secure { CODE_SECURE } else { CODE };
-    args.pair(
-        "-drive",
-        format!("if=pflash,format=raw,readonly=on,file={code}"),
-    );
-    args.pair(
-        "-drive",
-        format!("if=pflash,format=qcow2,file={}", vars.display()),
-    );
+    let code = match secure {
+        true => SECURE.0.to_owned(),
+        false => format!("/{}", plain(qemu)?.code),
+    };
+    if empty_variables(config)?.is_some() {
+        args.pair(
+            "-drive",
+            format!("if=pflash,format=raw,readonly=on,file={code}"),
+        );
+        args.pair(
+            "-drive",
+            format!("if=pflash,format=qcow2,file={}", vars.display()),
+        );
+    } else {
+        args.pair("-bios", code);
+    }
     for (n, disk) in config.disks.iter().enumerate() {
         // `unsafe` drops flushes to the host's medium only: after the death of QEMU alone the host's
         // page cache still has what the guest flushed.
@@ -80,8 +106,10 @@ pub fn arguments(
     // Without its option ROM, which would try to boot from the network.
     args.pair("-device", "virtio-net-pci,netdev=net,romfile=");
     args.pair("-device", "virtio-rng-pci");
-    args.pair("-device", "i6300esb")
-        .pair("-action", "watchdog=reset");
+    if let Some(watchdog) = &qemu.watchdog {
+        args.pair("-device", watchdog)
+            .pair("-action", "watchdog=reset");
+    }
     for (id, file) in [("console", "console.log"), ("report", "report.log")] {
         args.pair(
             "-chardev",
@@ -90,8 +118,12 @@ pub fn arguments(
                 config.dir.join(file).display()
             ),
         );
-        args.pair("-serial", format!("chardev:{id}"));
     }
+    args.pair("-serial", "chardev:console");
+    args.pair("-device", "virtio-serial-pci").pair(
+        "-device",
+        format!("virtserialport,chardev=report,name={REPORT_PORT}"),
+    );
     args.pair(
         "-qmp",
         format!("unix:{},server=on,wait=off", socket.display()),

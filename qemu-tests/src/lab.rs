@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use edge_build::board::Board;
 use edge_ota::cmd::Cmd;
 use edge_ota::types::CommitChecksum;
 use sha2::{Digest, Sha256};
 
-use crate::site::{BOARD, Site};
+use crate::hardware;
+use crate::site::Site;
 use crate::status::State;
 use crate::vm::{BOOT, Firmware, Vm, VmConfig};
 
@@ -36,20 +38,21 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Opens the lab, or makes it; another process that comes meanwhile waits.
-    pub fn open() -> Result<Self> {
+    /// Opens the lab of a board, or makes it; another process that comes meanwhile waits.
+    pub fn open(board: &str) -> Result<Self> {
         let workspace = workspace()?;
-        let home = target_dir(&workspace).join("qemu-tests");
+        let home = target_dir(&workspace).join("qemu-tests").join(board);
         fs::create_dir_all(&home)?;
         let lock = File::create(home.join("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-        let dir = home.join(content_key(&workspace)?);
+        let board = hardware::board(board)?;
+        let dir = home.join(content_key(&workspace, &board)?);
         if !dir.exists() {
-            make(&workspace, &home, &dir).context("making the lab for the tests")?;
+            make(&workspace, &home, &dir, &board).context("making the lab for the tests")?;
         }
         let base = fs::read_to_string(dir.join("base"))?.trim().parse()?;
         Ok(Self {
-            site: site(&workspace, &dir),
+            site: site(&workspace, &dir, &board),
             base,
             ssh_key: dir.join("ssh/id"),
             strange_keys: dir.join("strange-keys"),
@@ -82,18 +85,22 @@ pub fn builder(workspace: &Path) -> PathBuf {
     )
 }
 
-/// The package that `make deb` left.
-pub fn updater_package(workspace: &Path) -> Result<PathBuf> {
+/// The package that `make updater` left for an architecture.
+pub fn updater_package(workspace: &Path, debian: &str) -> Result<PathBuf> {
+    let ending = format!("_{debian}.deb");
     let dir = target_dir(workspace).join("deb");
     for entry in fs::read_dir(&dir)
-        .with_context(|| format!("listing {}: run 'make deb' first", dir.display()))?
+        .with_context(|| format!("listing {}: run 'make updater' first", dir.display()))?
     {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "deb") {
-            return Ok(path);
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(&ending) {
+            return Ok(entry.path());
         }
     }
-    bail!("{} holds no package: run 'make deb' first", dir.display())
+    bail!(
+        "{} holds no package of {debian}: run 'make updater BOARD=…' first",
+        dir.display()
+    )
 }
 
 /// Writes the test node's treefile over the treefiles in `treefiles`, with a fresh SSH key for root
@@ -136,8 +143,9 @@ pub fn step<T>(what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(value)
 }
 
-fn site(workspace: &Path, dir: &Path) -> Site {
+fn site(workspace: &Path, dir: &Path, board: &Board) -> Site {
     Site {
+        board: board.name.to_string(),
         dir: dir.join("site"),
         keys: dir.join("keys"),
         builder: builder(workspace),
@@ -145,7 +153,7 @@ fn site(workspace: &Path, dir: &Path) -> Site {
 }
 
 /// Makes everything beside its final place and renames it whole.
-fn make(workspace: &Path, home: &Path, dir: &Path) -> Result<()> {
+fn make(workspace: &Path, home: &Path, dir: &Path, board: &Board) -> Result<()> {
     for entry in fs::read_dir(home)? {
         let path = entry?.path();
         if path.is_dir() {
@@ -155,7 +163,7 @@ fn make(workspace: &Path, home: &Path, dir: &Path) -> Result<()> {
     }
     let new = dir.with_extension("new");
     fs::create_dir_all(&new)?;
-    let (site, ssh_key) = (site(workspace, &new), new.join("ssh/id"));
+    let (site, ssh_key) = (site(workspace, &new, board), new.join("ssh/id"));
     for keys in [&site.keys, &new.join("strange-keys")] {
         Cmd::new(&site.builder)
             .args(["key", "generate", "--out"])
@@ -166,8 +174,8 @@ fn make(workspace: &Path, home: &Path, dir: &Path) -> Result<()> {
     let base = step("compose the test node", || {
         let printed = site
             .edge_build("compose")
-            .args(["--board", BOARD, "--deb"])
-            .arg(updater_package(workspace)?)
+            .args(["--board", &site.board, "--deb"])
+            .arg(updater_package(workspace, &board.arch.debian)?)
             .arg(&treefile)
             .text()?;
         Ok(printed.trim().parse::<CommitChecksum>()?)
@@ -176,26 +184,26 @@ fn make(workspace: &Path, home: &Path, dir: &Path) -> Result<()> {
     let image = new.join("image.qcow2");
     step("make its image", || {
         site.edge_build("image")
-            .args(["--board", BOARD, "--commit", base.as_str()])
+            .args(["--board", &site.board, "--commit", base.as_str()])
             .args(["--url", NOWHERE, "--format", "qcow2", "--out"])
             .arg(&image)
             .run()
     })?;
     step("boot it to a good verdict", || {
-        put_to_sleep(&new.join("asleep"), &ssh_key)
+        put_to_sleep(&new.join("asleep"), &ssh_key, board)
     })?;
     fs::write(new.join("base"), base.as_str())?;
     fs::create_dir(new.join("runs"))?;
     fs::rename(&new, dir).with_context(|| format!("renaming {}", new.display()))
 }
 
-fn put_to_sleep(dir: &Path, ssh_key: &Path) -> Result<()> {
+fn put_to_sleep(dir: &Path, ssh_key: &Path, board: &Board) -> Result<()> {
     fs::create_dir_all(dir)?;
     let disk = dir.join("disk.qcow2");
     overlay(Path::new("../image.qcow2"), &disk)?;
     let config = VmConfig {
         firmware: Firmware::Plain,
-        ..VmConfig::new(dir.to_owned(), disk, ssh_key.to_owned())
+        ..VmConfig::new(board, dir.to_owned(), disk, ssh_key.to_owned())?
     };
     let mut vm = Vm::start(config)?;
     let booted = || -> Result<()> {
@@ -222,7 +230,7 @@ pub fn overlay(backing: &Path, disk: &Path) -> Result<()> {
 }
 
 /// SHA-256 over what goes into the image, shortened: the program that builds it and the data it reads.
-fn content_key(workspace: &Path) -> Result<String> {
+fn content_key(workspace: &Path, board: &Board) -> Result<String> {
     let builder = builder(workspace);
     ensure!(
         builder.exists(),
@@ -231,10 +239,12 @@ fn content_key(workspace: &Path) -> Result<String> {
     );
     let mut hash = Sha256::new();
     add_to_key(&mut hash, &builder)?;
-    for part in ["treefiles", "boards", "qemu-tests/treefiles", "updater"] {
+    for part in ["treefiles", "qemu-tests/treefiles", "updater"] {
         add_to_key(&mut hash, &workspace.join(part))?;
     }
-    add_to_key(&mut hash, &target_dir(workspace).join("deb"))?;
+    let board_file = format!("boards/{}.toml", board.name);
+    add_to_key(&mut hash, &workspace.join(board_file))?;
+    add_to_key(&mut hash, &updater_package(workspace, &board.arch.debian)?)?;
     Ok(hash
         .finalize()
         .iter()

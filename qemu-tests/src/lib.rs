@@ -6,7 +6,7 @@ mod accel;
 pub mod console;
 pub mod disk;
 pub mod figures;
-mod hardware;
+pub mod hardware;
 pub mod lab;
 pub mod node;
 pub mod qmp;

@@ -9,8 +9,9 @@ use edge_ota::cmd::Cmd;
 use edge_ota::types::{CommitChecksum, Slot};
 use serde_json::Value;
 
+use crate::hardware;
 use crate::lab::{self, GOOD, Lab};
-use crate::site::Site;
+use crate::site::{BOARD, Site};
 use crate::status::{State, Status};
 use crate::vm::{BOOT, Firmware, Vm, VmConfig};
 use crate::web::Web;
@@ -26,7 +27,12 @@ pub struct Node {
 /// Runs one case on a machine that has just reached its good verdict. On failure the folder with the
 /// logs and disks stays and the ends of the logs are printed.
 pub fn case(name: &str, act: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
-    run(name, resumed, act)
+    run(BOARD, name, resumed, act)
+}
+
+/// As [`case`], on a board of another kind.
+pub fn case_on(board: &str, name: &str, act: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
+    run(board, name, resumed, act)
 }
 
 /// As [`case`], from power on with the firmware given.
@@ -36,6 +42,7 @@ pub fn case_from_power_on(
     act: impl FnOnce(&mut Node) -> Result<()>,
 ) -> Result<()> {
     run(
+        BOARD,
         name,
         |lab, dir| powered_on(lab, dir, firmware, Vec::new()),
         act,
@@ -52,7 +59,7 @@ pub fn case_with_disks(
         let disks = more(&lab, &dir)?;
         powered_on(lab, dir, Firmware::Plain, disks)
     };
-    run(name, start, act)
+    run(BOARD, name, start, act)
 }
 
 impl Node {
@@ -151,11 +158,12 @@ pub fn expect_settled(status: &Status, slot: Slot, commit: &CommitChecksum) -> R
 }
 
 fn run(
+    board: &str,
     name: &str,
     start: impl FnOnce(Lab, PathBuf) -> Result<Node>,
     act: impl FnOnce(&mut Node) -> Result<()>,
 ) -> Result<()> {
-    let lab = Lab::open()?;
+    let lab = Lab::open(board)?;
     let dir = lab.runs.join(name);
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
@@ -187,23 +195,28 @@ fn resumed(lab: Lab, dir: PathBuf) -> Result<Node> {
             .with_context(|| format!("copying {name}"))?;
     }
     rebase(&lab, &disk)?;
-    let vm = Vm::resume(VmConfig::new(dir.clone(), disk, lab.ssh_key.clone()), GOOD)?;
+    let vm = Vm::resume(config(&lab, &dir, disk)?, GOOD)?;
     finish(lab, dir, vm)
 }
 
 fn powered_on(lab: Lab, dir: PathBuf, firmware: Firmware, more: Vec<PathBuf>) -> Result<Node> {
     let disk = dir.join("disk.qcow2");
     lab::overlay(&lab.image, &disk)?;
-    let mut config = VmConfig {
+    let mut machine = VmConfig {
         firmware,
-        ..VmConfig::new(dir.clone(), disk, lab.ssh_key.clone())
+        ..config(&lab, &dir, disk)?
     };
-    config.disks.extend(more);
-    let mut vm = Vm::start(config)?;
+    machine.disks.extend(more);
+    let mut vm = Vm::start(machine)?;
     if let Err(e) = vm.wait_for_ssh(BOOT) {
         return Err(e.context(vm.last_words()?));
     }
     finish(lab, dir, vm)
+}
+
+fn config(lab: &Lab, dir: &Path, disk: PathBuf) -> Result<VmConfig> {
+    let board = hardware::board(&lab.site.board)?;
+    VmConfig::new(&board, dir.to_owned(), disk, lab.ssh_key.clone())
 }
 
 fn finish(lab: Lab, dir: PathBuf, vm: Vm) -> Result<Node> {

@@ -9,10 +9,12 @@ use edge_ota::types::CommitChecksum;
 
 use crate::variant::{self, Changes};
 
+/// The board of a test that does not say another.
 pub const BOARD: &str = "x86_64";
 pub const CHANNEL: &str = "stable";
 
 pub struct Site {
+    pub board: String,
     /// `repo/`, `root/` and `channels/`.
     pub dir: PathBuf,
     pub keys: PathBuf,
@@ -27,7 +29,7 @@ impl Site {
 
     /// The channel manifest that devices ask for.
     pub fn manifest(&self) -> PathBuf {
-        self.dir.join("channels").join(CHANNEL).join(BOARD)
+        self.dir.join("channels").join(CHANNEL).join(&self.board)
     }
 
     /// A copy that shares the objects: libostree replaces files and never changes them.
@@ -39,6 +41,7 @@ impl Site {
             .arg(dir)
             .run()?;
         Ok(Site {
+            board: self.board.clone(),
             dir: dir.to_owned(),
             keys: self.keys.clone(),
             builder: self.builder.clone(),
@@ -88,11 +91,13 @@ impl Site {
     }
 
     pub fn release(&self, commit: &CommitChecksum) -> Result<()> {
-        self.release_command(BOARD, commit).run()
+        self.release_command(&self.board, commit).run()
     }
 
     pub fn release_ungated(&self, commit: &CommitChecksum) -> Result<()> {
-        self.release_command(BOARD, commit).arg("--skip-gate").run()
+        self.release_command(&self.board, commit)
+            .arg("--skip-gate")
+            .run()
     }
 
     pub fn release_command(&self, board: &str, commit: &CommitChecksum) -> Cmd {

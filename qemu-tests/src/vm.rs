@@ -1,4 +1,4 @@
-//! One virtual machine: q35, UEFI, a disk or two, a network with SSH, a watchdog.
+//! One virtual machine of a board: a disk or two, a network with SSH, a watchdog.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -7,6 +7,7 @@ use std::process::{Child, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+use edge_build::board::{Board, Qemu};
 use edge_ota::cmd::Cmd;
 use serde_json::json;
 use tempfile::TempDir;
@@ -39,6 +40,7 @@ pub struct VmConfig {
     pub dir: PathBuf,
     /// qcow2 files; the first one is booted.
     pub disks: Vec<PathBuf>,
+    pub qemu: Qemu,
     pub firmware: Firmware,
     pub cpus: u32,
     pub memory_mib: u32,
@@ -57,17 +59,22 @@ pub struct DirectKernel {
 
 impl VmConfig {
     /// What the tests run on: 512 MiB and two processors.
-    pub fn new(dir: PathBuf, disk: PathBuf, ssh_key: PathBuf) -> Self {
+    pub fn new(board: &Board, dir: PathBuf, disk: PathBuf, ssh_key: PathBuf) -> Result<Self> {
         let (firmware, cpus, memory_mib) = (Firmware::Plain, 2, 512);
-        Self {
+        let qemu = board
+            .qemu
+            .clone()
+            .with_context(|| format!("board {} has no [qemu] section", board.name))?;
+        Ok(Self {
             dir,
             disks: vec![disk],
+            qemu,
             firmware,
             cpus,
             memory_mib,
             ssh_key,
             direct_kernel: None,
-        }
+        })
     }
 
     pub fn boot_disk(&self) -> Result<&Path> {
@@ -253,14 +260,9 @@ impl Vm {
         fs::create_dir_all(&config.dir)
             .with_context(|| format!("creating {}", config.dir.display()))?;
         let vars = config.dir.join("vars.qcow2");
-        if !vars.exists() {
+        if let Some(empty) = hardware::empty_variables(&config)?.filter(|_| !vars.exists()) {
             Cmd::new("qemu-img")
-                .args([
-                    "convert",
-                    "-O",
-                    "qcow2",
-                    hardware::empty_variables(config.firmware),
-                ])
+                .args(["convert", "-O", "qcow2", &empty])
                 .arg(&vars)
                 .run()?;
         }
@@ -271,7 +273,7 @@ impl Vm {
         let reports = Console::follow(config.dir.join("report.log"));
         let log = File::create(config.dir.join("qemu.log"))?;
         let process = Process(
-            Cmd::new("qemu-system-x86_64")
+            Cmd::new(format!("qemu-system-{}", config.qemu.system))
                 .args(hardware::arguments(&config, &vars, &socket, ssh_port)?)
                 .args(extra)
                 .spawn(Stdio::null(), Stdio::from(log))?,

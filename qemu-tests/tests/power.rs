@@ -49,7 +49,7 @@ fn cut_during_mark_good() -> Result<()> {
         let next = node.site.publish(&node.base(), "2", |tree| {
             tree.write(
                 "usr/lib/systemd/system/edge-ota-mark-good.service.d/90-test.conf",
-                "[Service]\nExecStartPre=/bin/sh -c 'echo edge-test-cut >/dev/ttyS1'\n",
+                "[Service]\nExecStartPre=/bin/sh -c 'echo edge-test-cut >/dev/virtio-ports/edge-test'\n",
             )
         })?;
         node.upgrade()?;
@@ -63,7 +63,7 @@ fn cut_during_mark_good() -> Result<()> {
 fn cut_during_upgrade(node: &mut Node, condition: &str) -> Result<()> {
     // The watcher freezes the upgrade, so that it does not run on while the host reacts.
     let watcher = format!(
-        "until {condition}; do :; done; pkill -STOP -x edge-ota; echo {REACHED} >/dev/ttyS1"
+        "until {condition}; do :; done; pkill -STOP -x edge-ota; echo {REACHED} >/dev/virtio-ports/edge-test"
     );
     node.vm.ask(&format!(
         "systemd-run --quiet /bin/sh -c '{}'",

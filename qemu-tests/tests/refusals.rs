@@ -91,6 +91,7 @@ fn strangers(node: &Node) -> Result<Site> {
     fs::create_dir_all(&dir)?;
     std::os::unix::fs::symlink(node.site.repo(), dir.join("repo"))?;
     Ok(Site {
+        board: node.site.board.clone(),
         dir,
         keys: node.lab.strange_keys.clone(),
         builder: node.site.builder.clone(),

@@ -13,6 +13,7 @@ use edge_build::treefile::Suite;
 use edge_ota::cmd::Cmd;
 use edge_ota::types::{CommitChecksum, Slot};
 use qemu_tests::figures::Figures;
+use qemu_tests::hardware;
 use qemu_tests::lab;
 use qemu_tests::node::expect_settled;
 use qemu_tests::site::{BOARD, Site};
@@ -51,6 +52,7 @@ fn run(figures_file: Option<&Path>) -> Result<()> {
     fs::create_dir_all(&work)?;
     let demo = Demo {
         site: Site {
+            board: BOARD.to_owned(),
             dir: work.join("site"),
             keys: work.join("keys"),
             builder: lab::builder(&workspace),
@@ -117,10 +119,11 @@ impl Demo {
     ) -> Result<()> {
         let web = Web::serve(&self.site.dir)?;
         let config = VmConfig::new(
+            &hardware::board(BOARD)?,
             self.work.join("machine"),
             self.work.join("image.qcow2"),
             self.ssh_key.clone(),
-        );
+        )?;
         let mut vm = figures.time("first boot to good", || {
             let mut vm = Vm::start(config)?;
             self.settles(&mut vm, Slot::A, first)?;
@@ -169,7 +172,10 @@ impl Demo {
             .site
             .edge_build("compose")
             .args(["--no-cache", "--board", BOARD, "--deb"])
-            .arg(lab::updater_package(&self.workspace)?)
+            .arg(lab::updater_package(
+                &self.workspace,
+                &hardware::board(BOARD)?.arch.debian,
+            )?)
             .arg(treefile)
             .text()?;
         Ok(printed.trim().parse()?)
