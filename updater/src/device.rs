@@ -92,7 +92,7 @@ impl Device {
             trial: self.boot.trial()?,
             boots: self.boot.boots()?,
             how: how_booted(&self.root)?,
-            staged: self.state.staged.as_ref().map(|s| s.slot),
+            staged: self.state.ready().map(|s| s.slot),
         })
     }
 

@@ -125,6 +125,14 @@ impl Default for State {
 }
 
 impl State {
+    /// What waits for its trial. A release whose slot was not written to its end does not: the next
+    /// upgrade begins there again.
+    pub fn ready(&self) -> Option<&Staged> {
+        self.staged
+            .as_ref()
+            .filter(|staged| !staged.deployment.is_empty())
+    }
+
     /// Raises the floors. For a manifest that was accepted, before anything else is done with it.
     pub fn saw(&mut self, manifest: &Manifest) {
         self.sequence = self.sequence.max(manifest.sequence);

@@ -105,7 +105,7 @@ pub fn collect(device: &Device) -> Result<Status> {
             commit: t.commit,
             left: t.left,
         }),
-        staged: device.state.staged.clone().map(|s| Waiting {
+        staged: device.state.ready().cloned().map(|s| Waiting {
             slot: s.slot,
             commit: s.commit,
             version: s.version,

@@ -142,7 +142,7 @@ pub enum Step {
 /// Arms the trial of what is staged. If `/etc` changed since it was deployed, it is deployed again, so
 /// that no edit is lost. `false` when nothing is staged.
 pub fn arm(device: &mut Device) -> Result<bool> {
-    let Some(mut staged) = device.state.staged.clone() else {
+    let Some(mut staged) = device.state.ready().cloned() else {
         return Ok(false);
     };
     let slot = decide::writable_slot(&device.observe()?).map_err(stop_of)?;
@@ -220,9 +220,9 @@ fn unstage(device: &mut Device, slot: Slot) -> Result<()> {
 fn already_staged(device: &Device, slot: Slot, commit: &CommitChecksum) -> Option<Staged> {
     let staged = device
         .state
-        .staged
-        .clone()
-        .filter(|s| s.commit == *commit && s.slot == slot)?;
+        .ready()
+        .filter(|s| s.commit == *commit && s.slot == slot)?
+        .clone();
     let in_slot = install::verified_slot(&device.sysroot, device.boot.as_ref(), slot);
     in_slot
         .is_ok_and(|file| file.commit == *commit)

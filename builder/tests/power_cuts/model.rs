@@ -24,7 +24,7 @@ struct Machine {
     /// How it was booted; nothing when it is off.
     booted: Booted,
     /// `State::staged`
-    staged: Option<(Slot, CommitChecksum)>,
+    staged: Option<Staged>,
     /// `State::failures`
     failed: BTreeSet<CommitChecksum>,
     /// Releases that had a good verdict.
@@ -44,6 +44,14 @@ enum Act {
     DamageDefault(usize),
     /// The default's kernel is gone at power-on.
     LoseDefaultFiles,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Staged {
+    slot: Slot,
+    commit: CommitChecksum,
+    /// Its slot was written to the end.
+    ready: bool,
 }
 
 const ACTS: [Act; 11] = [
@@ -80,7 +88,7 @@ impl Machine {
         observe(
             &self.boot,
             self.booted,
-            self.staged.as_ref().map(|(slot, _)| *slot),
+            self.staged.as_ref().filter(|s| s.ready).map(|s| s.slot),
         )
     }
 
@@ -165,8 +173,15 @@ impl Machine {
             .context("an empty default")?
             .clone();
         let commit = self.next_release();
-        self.save(|m| m.staged = Some((slot, commit.clone())))?;
+        let staged = Staged {
+            slot,
+            commit: commit.clone(),
+            ready: false,
+        };
+        self.save(|m| m.staged = Some(staged.clone()))?;
         write_slot(&mut self.boot, slot, &commit, &[running.deployment])?;
+        let ready = true;
+        self.save(|m| m.staged = Some(Staged { ready, ..staged }))?;
         self.boot.set_trial(&Trial::new(slot, commit, TRIES))
     }
 
@@ -188,7 +203,7 @@ impl Machine {
             .clone();
         self.proven.insert(commit.clone());
         self.save(|m| {
-            m.staged.take_if(|(staged, _)| *staged == slot);
+            m.staged.take_if(|staged| staged.slot == slot);
             m.failed.remove(&commit);
         })?;
         install::promote(&mut self.boot, slot)
@@ -312,7 +327,7 @@ fn broken(before: &Machine, act: Act, whole: bool, after: &Machine) -> Option<&'
         if after
             .staged
             .as_ref()
-            .is_some_and(|(slot, _)| Some(*slot) == default)
+            .is_some_and(|staged| Some(staged.slot) == default)
         {
             return Some("the default is held for staged");
         }

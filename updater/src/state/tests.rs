@@ -38,6 +38,12 @@ fn what_is_saved_is_loaded() {
     save(&dir, &state).unwrap();
     assert_eq!(load(&dir).state, state);
     assert_eq!(load(&dir).warning, None);
+    assert_eq!(state.ready(), state.staged.as_ref());
+    // The slot is being written.
+    if let Some(staged) = &mut state.staged {
+        staged.deployment.clear();
+    }
+    assert_eq!(state.ready(), None);
 }
 
 #[test]
