@@ -9,9 +9,15 @@ use edge_ota::types::CommitChecksum;
 
 use crate::variant::{self, Changes};
 
-/// The board of a test that does not say another.
-pub const BOARD: &str = "x86_64";
+/// Which board the tests run on; the same tests for each.
+const BOARD_VARIABLE: &str = "EDGE_TEST_BOARD";
+const DEFAULT_BOARD: &str = "x86_64";
 pub const CHANNEL: &str = "stable";
+
+/// The board that `EDGE_TEST_BOARD` names, else x86_64.
+pub fn board_under_test() -> String {
+    std::env::var(BOARD_VARIABLE).unwrap_or_else(|_| DEFAULT_BOARD.to_owned())
+}
 
 pub struct Site {
     pub board: String,
