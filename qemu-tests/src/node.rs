@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::hardware;
 use crate::lab::{self, GOOD, Lab};
-use crate::site::{BOARD, Site};
+use crate::site::{self, Site};
 use crate::status::{State, Status};
 use crate::vm::{BOOT, Firmware, Vm, VmConfig};
 use crate::web::Web;
@@ -27,12 +27,7 @@ pub struct Node {
 /// Runs one case on a machine that has just reached its good verdict. On failure the folder with the
 /// logs and disks stays and the ends of the logs are printed.
 pub fn case(name: &str, act: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
-    run(BOARD, name, resumed, act)
-}
-
-/// As [`case`], on a board of another kind.
-pub fn case_on(board: &str, name: &str, act: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
-    run(board, name, resumed, act)
+    run(name, resumed, act)
 }
 
 /// As [`case`], from power on with the firmware given.
@@ -42,7 +37,6 @@ pub fn case_from_power_on(
     act: impl FnOnce(&mut Node) -> Result<()>,
 ) -> Result<()> {
     run(
-        BOARD,
         name,
         |lab, dir| powered_on(lab, dir, firmware, Vec::new()),
         act,
@@ -59,7 +53,7 @@ pub fn case_with_disks(
         let disks = more(&lab, &dir)?;
         powered_on(lab, dir, Firmware::Plain, disks)
     };
-    run(BOARD, name, start, act)
+    run(name, start, act)
 }
 
 impl Node {
@@ -158,12 +152,11 @@ pub fn expect_settled(status: &Status, slot: Slot, commit: &CommitChecksum) -> R
 }
 
 fn run(
-    board: &str,
     name: &str,
     start: impl FnOnce(Lab, PathBuf) -> Result<Node>,
     act: impl FnOnce(&mut Node) -> Result<()>,
 ) -> Result<()> {
-    let lab = Lab::open(board)?;
+    let lab = Lab::open(&site::board_under_test())?;
     let dir = lab.runs.join(name);
     if dir.exists() {
         fs::remove_dir_all(&dir)?;

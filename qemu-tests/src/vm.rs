@@ -21,11 +21,11 @@ use crate::wait;
 /// Where a guest finds the host's loopback.
 pub const HOST: &str = "10.0.2.2";
 /// From power on to a verdict under emulation, on a busy machine.
-pub const BOOT: Duration = Duration::from_secs(300);
+pub const BOOT: Duration = Duration::from_secs(600);
 
 /// One SSH command. The handshake alone takes seconds under emulation, more on a busy host, hence the
 /// generous `ConnectTimeout`s, which count it in.
-const COMMAND_SECONDS: &str = "300";
+const COMMAND_SECONDS: &str = "600";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {

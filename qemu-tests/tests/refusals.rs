@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use edge_ota::exit::Exit;
 use edge_ota::types::CommitChecksum;
 use qemu_tests::node::{Node, case};
-use qemu_tests::site::{BOARD, CHANNEL, Site};
+use qemu_tests::site::{CHANNEL, Site};
 use qemu_tests::variant;
 
 #[test]
@@ -32,10 +32,10 @@ fn each_refusal_has_its_own_exit_code_and_changes_nothing() -> Result<()> {
         refused(node, &before, "wrong key", Exit::BadSignature)?;
 
         node.site
-            .release_command("aarch64", &good)
+            .release_command("toaster", &good)
             .arg("--skip-gate")
             .run()?;
-        let foreign = node.site.dir.join("channels").join(CHANNEL).join("aarch64");
+        let foreign = node.site.dir.join("channels").join(CHANNEL).join("toaster");
         node.site.replace_manifest(&fs::read(foreign)?)?;
         refused(
             node,
@@ -46,7 +46,7 @@ fn each_refusal_has_its_own_exit_code_and_changes_nothing() -> Result<()> {
 
         node.site.replace_manifest(&second)?;
         node.site
-            .release_command(BOARD, &good)
+            .release_command(&node.site.board, &good)
             .args(["--expires-in", "1s"])
             .run()?;
         node.vm.ask("date -s '+1 hour'")?;

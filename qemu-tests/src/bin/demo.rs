@@ -16,7 +16,7 @@ use qemu_tests::figures::Figures;
 use qemu_tests::hardware;
 use qemu_tests::lab;
 use qemu_tests::node::expect_settled;
-use qemu_tests::site::{BOARD, Site};
+use qemu_tests::site::{self, Site};
 use qemu_tests::variant;
 use qemu_tests::vm::{BOOT, Vm, VmConfig};
 use qemu_tests::web::Web;
@@ -52,7 +52,7 @@ fn run(figures_file: Option<&Path>) -> Result<()> {
     fs::create_dir_all(&work)?;
     let demo = Demo {
         site: Site {
-            board: BOARD.to_owned(),
+            board: site::board_under_test(),
             dir: work.join("site"),
             keys: work.join("keys"),
             builder: lab::builder(&workspace),
@@ -95,7 +95,7 @@ impl Demo {
         figures.time("image", || {
             self.site
                 .edge_build("image")
-                .args(["--board", BOARD, "--commit", first.as_str()])
+                .args(["--board", &self.site.board, "--commit", first.as_str()])
                 .args([
                     "--url",
                     "http://updates.example:8080",
@@ -119,7 +119,7 @@ impl Demo {
     ) -> Result<()> {
         let web = Web::serve(&self.site.dir)?;
         let config = VmConfig::new(
-            &hardware::board(BOARD)?,
+            &hardware::board(&self.site.board)?,
             self.work.join("machine"),
             self.work.join("image.qcow2"),
             self.ssh_key.clone(),
@@ -171,10 +171,10 @@ impl Demo {
         let printed = self
             .site
             .edge_build("compose")
-            .args(["--no-cache", "--board", BOARD, "--deb"])
+            .args(["--no-cache", "--board", &self.site.board, "--deb"])
             .arg(lab::updater_package(
                 &self.workspace,
-                &hardware::board(BOARD)?.arch.debian,
+                &hardware::board(&self.site.board)?.arch.debian,
             )?)
             .arg(treefile)
             .text()?;
