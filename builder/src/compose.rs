@@ -188,6 +188,7 @@ fn board_json(request: &Request) -> Result<Vec<u8>> {
             Boot::Uboot => BootFlavour::Uboot,
         },
         kargs,
+        fdt: request.board.fdt.clone(),
     };
     serde_json::to_vec_pretty(&file).context("writing board.json")
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::types::BoardName;
+use crate::sysroot::Sysroot;
+use crate::types::{BoardName, CommitChecksum};
 
 pub const PATH: &str = "usr/lib/edge-ota/board.json";
 
@@ -17,6 +18,10 @@ pub struct BoardFile {
     /// Kernel arguments of the board and of the treefile.
     #[serde(default)]
     pub kargs: Vec<String>,
+    /// The device tree that the kernel is given, below the kernel's `dtb/`: `am335x-boneblack.dtb`. Without it the
+    /// firmware's own is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fdt: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,12 @@ pub enum BootFlavour {
 /// Reads it from a tree: `/` or a deployment's folder.
 pub fn load(tree: &Path) -> Result<BoardFile> {
     let path = tree.join(PATH);
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("parsing {}", path.display()))
+    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))
+}
+
+/// Reads it from a commit that is not deployed yet.
+pub fn of_commit(sysroot: &Sysroot, commit: &CommitChecksum) -> Result<BoardFile> {
+    let text = sysroot.read_file(commit, PATH)?;
+    serde_json::from_slice(&text).with_context(|| format!("parsing {PATH} of {}", commit.short()))
 }

@@ -223,6 +223,7 @@ impl BootControl for Fake {
         Ok(FileSums {
             kernel: "0".repeat(64),
             initramfs: "0".repeat(64),
+            fdt: None,
         })
     }
 
