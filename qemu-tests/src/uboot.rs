@@ -56,26 +56,53 @@ impl Machine {
     /// A partitioned disk with the script, no slots, and empty records.
     pub fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let layout = layout::layout(1 << 30, "uboot")?;
+        let layout = layout::layout(1 << 30, "uboot")?.for_uboot();
         let disk = dir.path().join("blank.raw");
         fs::File::create(&disk)?.set_len(layout.size)?;
         Cmd::new("sfdisk")
             .arg("--quiet")
             .arg(&disk)
             .output_with_input(layout.sfdisk_script().into_bytes())?;
-        uboot::write_script(&disk, &layout, dir.path())?;
+        uboot::write_fat(
+            &disk,
+            &layout.esp,
+            &uboot::make_script(&layout, dir.path())?,
+        )?;
         let machine = Self { dir, layout };
         machine.reset()?;
         Ok(machine)
     }
 
-    /// Empty records and no slots again.
+    /// Empty records, no slots and a whole script again.
     pub fn reset(&self) -> Result<()> {
         match fs::remove_dir_all(self.boot_dir()) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
             _ => fs::create_dir(self.boot_dir())?,
         }
+        let script = self.dir.path().join(uboot::SCRIPT);
+        fs::copy(&script, self.boot_dir().join(uboot::SCRIPT))?;
+        uboot::write_fat(
+            &self.dir.path().join("blank.raw"),
+            &self.layout.esp,
+            &script,
+        )?;
         filesystems::write_trial(&self.trial_file(), self.dir.path())
+    }
+
+    /// Puts other bytes in the place of the script on the FAT partition.
+    pub fn damage_script(&self, bytes: &[u8]) -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let damaged = dir.path().join(uboot::SCRIPT);
+        fs::write(&damaged, bytes)?;
+        uboot::write_fat(
+            &self.dir.path().join("blank.raw"),
+            &self.layout.esp,
+            &damaged,
+        )
+    }
+
+    pub fn script(&self) -> Result<Vec<u8>> {
+        fs::read(self.dir.path().join(uboot::SCRIPT)).context("reading the script")
     }
 
     /// As Linux sees the disk while the machine is off.
@@ -102,12 +129,6 @@ impl Machine {
         self.layout.root.uuid.to_lowercase()
     }
 
-    /// The FAT partition as mtools name it, on the disk that [`Machine::power_on`] copies.
-    pub fn script_partition(&self) -> String {
-        let blank = self.dir.path().join("blank.raw");
-        filesystems::mtools_image(&blank, &self.layout.esp)
-    }
-
     pub fn write_trial_copy(&self, copy: usize, bytes: &[u8]) -> Result<()> {
         let sector = TRIAL_SECTORS.get(copy).context("there are two copies")?;
         durable::overwrite(&self.trial_file(), sector * SECTOR, bytes)
@@ -121,7 +142,6 @@ impl Machine {
         )
     }
 
-    /// One copy of the trial record as bytes, and the other as `boots`.
     pub fn trial_copy(&self, copy: usize) -> Result<Vec<u8>> {
         let sector = TRIAL_SECTORS.get(copy).context("there are two copies")?;
         let bytes = fs::read(self.trial_file())?;

@@ -427,3 +427,25 @@ fn uboot_hands_over_the_device_tree() -> Result<()> {
     assert_eq!(booted.slot(), Some(Slot::A));
     Ok(())
 }
+
+/// A damaged script is not run half: the one on `edge-boot` takes over.
+#[test]
+fn uboot_finds_the_other_script() -> Result<()> {
+    let machine = Machine::new()?;
+    let whole_script = machine.script()?;
+    let mut changed = whole_script.clone();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    for damaged in [changed.as_slice(), &whole_script[..middle], &[]] {
+        write(&machine, &whole())?;
+        machine.damage_script(damaged)?;
+        let outcome = machine.power_on(None)?;
+        ensure!(
+            seen(outcome.booted.as_ref())? == fake::Booted::Default(Slot::A),
+            "{} bytes: {}",
+            damaged.len(),
+            outcome.console
+        );
+    }
+    Ok(())
+}

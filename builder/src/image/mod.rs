@@ -85,6 +85,10 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
         write_source(&tree, source)?;
     }
     let raw = work.join("disk.raw");
+    let layout = match flavour {
+        BootFlavour::Grub => layout,
+        BootFlavour::Uboot => layout.for_uboot(),
+    };
     partition(&raw, &layout)?;
     copy_to(&trial, &raw, layout.trial.start)?;
     match flavour {
@@ -92,7 +96,7 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
             let efi = tree.join("usr/lib/ostree-boot/efi");
             filesystems::write_esp(&raw, &layout.esp, &efi, work)?;
         }
-        BootFlavour::Uboot => uboot::write_script(&raw, &layout, work)?,
+        BootFlavour::Uboot => write_uboot_scripts(&raw, &layout, &boot_dir, work)?,
     }
     filesystems::write_boot(&raw, &layout.boot, &boot_dir)?;
     filesystems::write_root(&raw, &layout.root, &sysroot_dir, &deployment)?;
@@ -103,6 +107,15 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     deliver(&raw, request)?;
     step.done();
     Ok(())
+}
+
+fn write_uboot_scripts(raw: &Path, layout: &Layout, boot_dir: &Path, work: &Path) -> Result<()> {
+    let script = uboot::make_script(layout, work)?;
+    uboot::write_fat(raw, &layout.esp, &script)?;
+    let spare = boot_dir.join(uboot::SCRIPT);
+    fs::copy(&script, &spare)
+        .map(drop)
+        .with_context(|| format!("writing {}", spare.display()))
 }
 
 fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {

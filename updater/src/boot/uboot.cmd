@@ -1,19 +1,19 @@
 # edge-ota: chooses the slot to boot, as grub.cfg does. State: docs/formats.md. Every doubt ends in the
-# default slot; there is no prompt. The four numbers between at signs are filled in when an image is made.
+# default slot; there is no prompt. What stands between at signs is filled in when an image is made.
 #
-# Plain strings and hush of 2023 only: am335x has no setexpr. A function is a variable that is run; it may hold
-# no single quote. Arguments: edge_slot, edge_file, edge_sector, edge_how. Results: said at each.
+# For U-Boot 2023.01 or later with as little as am335x_evm has: no setexpr, at most 16 words a command. A function
+# is a variable that is run, without a single quote in it. It takes edge_slot, edge_file, edge_sector, edge_how.
 
 # The partitions of the disk this script was loaded from, and of no other.
-part number ${devtype} ${devnum} edge-boot edge_number
+setenv edge_number; part number ${devtype} ${devnum} edge-boot edge_number
 setenv edge_boot ${devnum}:${edge_number}
-part number ${devtype} ${devnum} edge-root edge_number
-part uuid ${devtype} ${devnum}:${edge_number} edge_root
+setenv edge_number; part number ${devtype} ${devnum} edge-root edge_number
+setenv edge_root; part uuid ${devtype} ${devnum}:${edge_number} edge_root
 
 # Without arithmetic the records' sectors are known from the image. Elsewhere than there nothing is written.
 setenv edge_medium false
-part start ${devtype} ${devnum} edge-trial edge_start
-if test "${edge_start}" = "@EDGE_TRIAL_START@"; then
+setenv edge_first_sector; part start ${devtype} ${devnum} edge-trial edge_first_sector
+if test "${edge_first_sector}" = "@EDGE_TRIAL_START@"; then
   if ${devtype} dev ${devnum}; then setenv edge_medium ${devtype}; fi
 fi
 if test "${edge_medium}" = "false"; then echo "edge-ota: edge-trial is not where it was made"; fi

@@ -106,6 +106,27 @@ mod tests {
         }
     }
 
+    /// CONFIG_SYS_MAXARGS is 16 on many boards; the builds that tests boot may take more.
+    #[test]
+    fn no_command_takes_more_words_than_a_board_may_allow() {
+        let script = script(0x20800);
+        let lines = script.lines().filter(|line| !line.trim().starts_with('#'));
+        for command in lines.flat_map(|line| line.split(';')) {
+            let mut quoted = false;
+            let outside: String = command
+                .chars()
+                .filter(|c| {
+                    quoted ^= *c == '"';
+                    !quoted
+                })
+                .collect();
+            let words = outside
+                .split_whitespace()
+                .skip_while(|word| ["if", "elif", "then", "else", "do", "for"].contains(word));
+            assert!(words.count() <= 16, "{command}");
+        }
+    }
+
     #[test]
     fn the_script_holds_the_sectors_and_nothing_left_to_fill_in() {
         let script = script(0x20800);
