@@ -16,14 +16,21 @@ use tempfile::TempDir;
 
 mod stub;
 
-pub use stub::{device_tree, kernel};
+pub use stub::device_tree;
 
-/// Where Debian's u-boot-qemu has it. `EDGE_TEST_UBOOT` names another one.
-const FIRMWARE: &str = "/usr/lib/u-boot/qemu_arm/u-boot.bin";
+/// Where Debian's u-boot-qemu has its builds. `EDGE_TEST_UBOOT` names another such folder.
+const BUILDS: &str = "/usr/lib/u-boot";
 const SECTOR: u64 = 512;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cpu {
+    Armv7,
+    Armv8,
+}
 
 /// A disk in the making: its partitions are a folder and a file until the power is on.
 pub struct Machine {
+    cpu: Cpu,
     dir: TempDir,
     layout: Layout,
 }
@@ -54,7 +61,7 @@ pub struct BadSector {
 
 impl Machine {
     /// A partitioned disk with the script, no slots, and empty records.
-    pub fn new() -> Result<Self> {
+    pub fn new(cpu: Cpu) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let layout = layout::layout(1 << 30, "uboot")?.for_uboot();
         let disk = dir.path().join("blank.raw");
@@ -68,7 +75,7 @@ impl Machine {
             &layout.esp,
             &uboot::make_script(&layout, dir.path())?,
         )?;
-        let machine = Self { dir, layout };
+        let machine = Self { cpu, dir, layout };
         machine.reset()?;
         Ok(machine)
     }
@@ -117,6 +124,11 @@ impl Machine {
 
     pub fn trial_file(&self) -> PathBuf {
         self.dir.path().join("trial.img")
+    }
+
+    /// A kernel that says its name.
+    pub fn kernel(&self, name: &str) -> Result<Vec<u8>> {
+        stub::kernel(self.cpu, name)
     }
 
     /// Room for a test's own files.
@@ -193,16 +205,21 @@ impl Machine {
     fn run(&self, disk: &Path, bad: Option<BadSector>) -> Result<String> {
         let rules = self.dir.path().join("blkdebug.conf");
         fs::write(&rules, bad.map_or(String::new(), |bad| self.rules(bad)))?;
-        let firmware = std::env::var("EDGE_TEST_UBOOT").unwrap_or_else(|_| FIRMWARE.to_owned());
+        let builds = std::env::var("EDGE_TEST_UBOOT").unwrap_or_else(|_| BUILDS.to_owned());
+        let (system, cpu, build) = match self.cpu {
+            Cpu::Armv7 => ("qemu-system-arm", "cortex-a15", "qemu_arm"),
+            Cpu::Armv8 => ("qemu-system-aarch64", "cortex-a53", "qemu_arm64"),
+        };
         let drive = format!(
             "if=none,id=disk,format=raw,werror=report,rerror=report,file=blkdebug:{}:{}",
             rules.display(),
             disk.display()
         );
         let output = Cmd::new("timeout")
-            .args(["120", "qemu-system-arm", "-M", "virt", "-cpu", "cortex-a15"])
+            .args(["120", system, "-M", "virt", "-cpu", cpu])
             .args(["-m", "512", "-nographic", "-nic", "none", "-no-reboot"])
-            .args(["-icount", "shift=10", "-bios", &firmware, "-drive", &drive])
+            .args(["-icount", "shift=10", "-drive", &drive, "-bios"])
+            .arg(format!("{builds}/{build}/u-boot.bin"))
             .args(["-device", "virtio-blk-device,drive=disk"])
             .complete()?;
         let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");

@@ -10,7 +10,7 @@ use edge_ota::boot::records::BootsRecord;
 use edge_ota::boot::uboot::parse_record;
 use edge_ota::boot::{BootControl, BootSource, Boots, SlotFile, Trial};
 use edge_ota::types::{CommitChecksum, Slot};
-use qemu_tests::uboot::{BadSector, Booted, Machine, Outcome, device_tree, kernel};
+use qemu_tests::uboot::{BadSector, Booted, Cpu, Machine, Outcome, device_tree};
 
 const OPTIONS: &str = "console=ttyAMA0,115200 panic=5 x={y} z=(a)&b|c #d";
 
@@ -110,7 +110,10 @@ fn write_default(machine: &Machine, name: &str, slot: Option<Slot>) -> Result<()
 
 fn install(machine: &Machine, slot: Slot, fdt: Option<&std::path::Path>) -> Result<SlotFile> {
     let work = machine.work_dir();
-    fs::write(work.join("vmlinuz"), kernel(&format!("slot-{slot}"))?)?;
+    fs::write(
+        work.join("vmlinuz"),
+        machine.kernel(&format!("slot-{slot}"))?,
+    )?;
     fs::write(
         work.join("initramfs"),
         format!("edge-initramfs=slot-{slot}\0"),
@@ -220,7 +223,7 @@ fn compare_arguments(machine: &Machine, outcome: &Outcome, after: &Fake) -> Resu
 /// the default slot, on a bad sector.
 #[test]
 fn uboot_takes_trials_as_the_model_does() -> Result<()> {
-    let machine = Machine::new()?;
+    let machine = Machine::new(Cpu::Armv7)?;
     let copies = [
         TrialCopy::Empty,
         trial(Slot::B, 0),
@@ -249,7 +252,7 @@ fn uboot_takes_trials_as_the_model_does() -> Result<()> {
 /// Each pair of defaults, with and without a trial, with slots that miss their file or their kernel.
 #[test]
 fn uboot_takes_defaults_as_the_model_does() -> Result<()> {
-    let machine = Machine::new()?;
+    let machine = Machine::new(Cpu::Armv7)?;
     let readable = [Some(Slot::A), Some(Slot::B), None];
     for one in readable {
         for other in readable {
@@ -273,7 +276,7 @@ fn uboot_takes_defaults_as_the_model_does() -> Result<()> {
 /// The count of boots runs to five, then the other slot is tried once, if it is there.
 #[test]
 fn uboot_counts_boots_as_the_model_does() -> Result<()> {
-    let machine = Machine::new()?;
+    let machine = Machine::new(Cpu::Armv7)?;
     for boots in (0..=6).map(Boots::Count).chain([Boots::Fallback]) {
         for state in incomplete(&Fake { boots, ..whole() }) {
             check(&machine, &state)?;
@@ -301,7 +304,13 @@ fn incomplete(state: &Fake) -> Vec<Fake> {
 /// Three power-ons in a row on what the loader itself wrote, then the default again.
 #[test]
 fn uboot_counts_a_trial_down_and_goes_back() -> Result<()> {
-    let machine = Machine::new()?;
+    [Cpu::Armv7, Cpu::Armv8]
+        .into_iter()
+        .try_for_each(count_down)
+}
+
+fn count_down(cpu: Cpu) -> Result<()> {
+    let machine = Machine::new(cpu)?;
     write(&machine, &whole())?;
     let armed = Trial::new(Slot::B, commit(Slot::B), 3);
     machine.control().set_trial(&armed)?;
@@ -334,7 +343,7 @@ fn uboot_counts_a_trial_down_and_goes_back() -> Result<()> {
 /// A copy that reads well and cannot be written: no trial, whichever copy it is.
 #[test]
 fn uboot_starts_no_trial_that_it_cannot_count() -> Result<()> {
-    let machine = Machine::new()?;
+    let machine = Machine::new(Cpu::Armv7)?;
     for sector in TRIAL_SECTORS {
         write(&machine, &whole())?;
         machine
@@ -357,7 +366,7 @@ fn uboot_starts_no_trial_that_it_cannot_count() -> Result<()> {
 /// Garbage is no record, keeps nothing from booting, and is written over.
 #[test]
 fn uboot_takes_garbage_for_no_record() -> Result<()> {
-    let machine = Machine::new()?;
+    let machine = Machine::new(Cpu::Armv7)?;
     let good = Trial::new(Slot::B, commit(Slot::B), 3).to_bytes();
     let cases = [
         vec![0; 1024],
@@ -386,7 +395,7 @@ fn uboot_takes_garbage_for_no_record() -> Result<()> {
 /// A kernel or a device tree that is there and cannot be booted: the other slot.
 #[test]
 fn uboot_leaves_a_slot_that_does_not_load() -> Result<()> {
-    let machine = Machine::new()?;
+    let machine = Machine::new(Cpu::Armv7)?;
     for broken in ["vmlinuz", "board.dtb"] {
         write(&machine, &whole())?;
         let tree = machine.work_dir().join("board.dtb");
@@ -414,7 +423,11 @@ fn uboot_leaves_a_slot_that_does_not_load() -> Result<()> {
 /// The kernel gets the slot's device tree, or the firmware's where the slot names none.
 #[test]
 fn uboot_hands_over_the_device_tree() -> Result<()> {
-    let machine = Machine::new()?;
+    [Cpu::Armv7, Cpu::Armv8].into_iter().try_for_each(hand_over)
+}
+
+fn hand_over(cpu: Cpu) -> Result<()> {
+    let machine = Machine::new(cpu)?;
     write(&machine, &whole())?;
     let booted = machine.power_on(None)?.booted.context("nothing booted")?;
     assert_eq!(booted.tree, None);
@@ -431,7 +444,7 @@ fn uboot_hands_over_the_device_tree() -> Result<()> {
 /// A damaged script is not run half: the one on `edge-boot` takes over.
 #[test]
 fn uboot_finds_the_other_script() -> Result<()> {
-    let machine = Machine::new()?;
+    let machine = Machine::new(Cpu::Armv7)?;
     let whole_script = machine.script()?;
     let mut changed = whole_script.clone();
     let middle = changed.len() / 2;
