@@ -201,6 +201,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Powers on with a whole disk that was made elsewhere, a raw image.
+    pub fn power_on_disk(&self, disk: &Path) -> Result<Outcome> {
+        outcome(self.run(disk, None)?)
+    }
+
     /// Virtual time is counted in instructions, so that waiting for a key takes none.
     fn run(&self, disk: &Path, bad: Option<BadSector>) -> Result<String> {
         let rules = self.dir.path().join("blkdebug.conf");

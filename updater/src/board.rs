@@ -6,8 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::sysroot::Sysroot;
-use crate::types::{BoardName, CommitChecksum};
+use crate::types::BoardName;
 
 pub const PATH: &str = "usr/lib/edge-ota/board.json";
 
@@ -35,11 +34,26 @@ pub enum BootFlavour {
 pub fn load(tree: &Path) -> Result<BoardFile> {
     let path = tree.join(PATH);
     let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))
+    parse(&text).with_context(|| format!("parsing {}", path.display()))
 }
 
-/// Reads it from a commit that is not deployed yet.
-pub fn of_commit(sysroot: &Sysroot, commit: &CommitChecksum) -> Result<BoardFile> {
-    let text = sysroot.read_file(commit, PATH)?;
-    serde_json::from_slice(&text).with_context(|| format!("parsing {PATH} of {}", commit.short()))
+pub fn parse(text: &[u8]) -> Result<BoardFile> {
+    Ok(serde_json::from_slice(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_tree_is_named_where_there_is_one() {
+        for text in [
+            r#"{"board":"x86_64","boot":"grub","kargs":[]}"#,
+            r#"{"board":"beaglebone-black","boot":"uboot","kargs":["quiet"],"fdt":"am335x-boneblack.dtb"}"#,
+        ] {
+            let board = parse(text.as_bytes()).unwrap();
+            assert_eq!(board.fdt.is_some(), board.boot == BootFlavour::Uboot);
+            assert_eq!(serde_json::to_string(&board).unwrap(), text);
+        }
+    }
 }

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ostree::gio;
-use ostree::gio::prelude::{FileExt, FileExtManual};
 use ostree::glib::{self, Variant, VariantDict, VariantTy};
 
 use crate::durable;
@@ -297,19 +296,6 @@ impl Sysroot {
             .load_commit(commit.as_str())
             .with_context(|| format!("reading commit {}", commit.short()))?;
         CommitInfo::from_variant(&variant)
-    }
-
-    /// A file of a commit, deployed or not.
-    pub fn read_file(&self, commit: &CommitChecksum, path: &str) -> Result<Vec<u8>> {
-        let act = || -> Result<Vec<u8>> {
-            let (tree, _) = self.inner.repo().read_commit(commit.as_str(), NONE)?;
-            Ok(tree
-                .resolve_relative_path(path)
-                .load_contents(NONE)?
-                .0
-                .to_vec())
-        };
-        act().with_context(|| format!("reading {path} of commit {}", commit.short()))
     }
 
     /// Which of a commit's objects are not here yet.

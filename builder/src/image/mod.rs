@@ -21,6 +21,7 @@ use edge_ota::{pull, trust};
 
 use crate::interrupt::{self, WorkDir};
 use crate::progress::Progress;
+use crate::repo::Repo;
 use layout::Layout;
 
 pub struct Request<'a> {
@@ -70,7 +71,7 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
 
     let step = progress.step("installing slot a");
     let sysroot = pulled_sysroot(request, &sysroot_dir)?;
-    let flavour = board::of_commit(&sysroot, request.commit)?.boot;
+    let flavour = flavour_of(request)?;
     let mut boot = OnDisk::in_folder(flavour, &boot_dir, &trial);
     let deployment = install::install_first(&sysroot, &mut boot, request.commit)?.deployment;
     sysroot.release_pulled()?;
@@ -107,6 +108,14 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     deliver(&raw, request)?;
     step.done();
     Ok(())
+}
+
+/// The sysroot has the tree's content by checksum, and no file of it by name before it is deployed.
+fn flavour_of(request: &Request) -> Result<BootFlavour> {
+    let repo = Repo::open(&request.served.join("repo"))?;
+    let text = repo.read(request.commit, board::PATH)?;
+    let board = board::parse(&text).with_context(|| format!("parsing {}", board::PATH))?;
+    Ok(board.boot)
 }
 
 fn write_uboot_scripts(raw: &Path, layout: &Layout, boot_dir: &Path, work: &Path) -> Result<()> {

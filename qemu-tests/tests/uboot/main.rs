@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod image;
 mod state;
 
 use std::fs;
