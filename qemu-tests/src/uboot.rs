@@ -96,16 +96,24 @@ impl Machine {
         filesystems::write_trial(&self.trial_file(), self.dir.path())
     }
 
-    /// Puts other bytes in the place of the script on the FAT partition.
-    pub fn damage_script(&self, bytes: &[u8]) -> Result<()> {
+    /// Puts other bytes in the place of the script on the FAT partition, until the next [`Machine::reset`].
+    pub fn put_script(&self, bytes: &[u8]) -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let damaged = dir.path().join(uboot::SCRIPT);
-        fs::write(&damaged, bytes)?;
+        let script = dir.path().join(uboot::SCRIPT);
+        fs::write(&script, bytes)?;
         uboot::write_fat(
             &self.dir.path().join("blank.raw"),
             &self.layout.esp,
-            &damaged,
+            &script,
         )
+    }
+
+    /// The script for a disk whose `edge-trial` lies elsewhere.
+    pub fn script_of_another_disk(&self) -> Result<Vec<u8>> {
+        let mut layout = self.layout.clone();
+        layout.trial.start += SECTOR;
+        let dir = tempfile::tempdir()?;
+        fs::read(uboot::make_script(&layout, dir.path())?).context("reading the script")
     }
 
     pub fn script(&self) -> Result<Vec<u8>> {

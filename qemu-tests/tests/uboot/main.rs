@@ -233,7 +233,7 @@ fn uboot_finds_the_other_script() -> Result<()> {
     changed[middle] ^= 1;
     for damaged in [changed.as_slice(), &whole_script[..middle], &[]] {
         write(&machine, &whole())?;
-        machine.damage_script(damaged)?;
+        machine.put_script(damaged)?;
         let outcome = machine.power_on(None)?;
         ensure!(
             seen(outcome.booted.as_ref())? == fake::Booted::Default(Slot::A),
@@ -242,5 +242,30 @@ fn uboot_finds_the_other_script() -> Result<()> {
             outcome.console
         );
     }
+    Ok(())
+}
+
+/// Sectors that are not those of the records are never written, and then there is no trial.
+#[test]
+fn uboot_writes_only_where_the_records_are() -> Result<()> {
+    let machine = Machine::new(Cpu::Armv7)?;
+    let state = Fake {
+        trials: [trial(Slot::B, 3), trial(Slot::B, 3)],
+        boots: Boots::Count(2),
+        ..whole()
+    };
+    write(&machine, &state)?;
+    machine.put_script(&machine.script_of_another_disk()?)?;
+    let before = fs::read(machine.trial_file())?;
+    let outcome = machine.power_on(None)?;
+    ensure!(
+        seen(outcome.booted.as_ref())? == fake::Booted::Default(Slot::A),
+        "{}",
+        outcome.console
+    );
+    ensure!(
+        fs::read(machine.trial_file())? == before,
+        "something was written"
+    );
     Ok(())
 }
