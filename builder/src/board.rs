@@ -28,6 +28,8 @@ pub struct Board {
     pub console: String,
     #[serde(default)]
     pub kernel_arguments: Vec<String>,
+    /// The device tree that the kernel is given, below its `dtb/`; without it the firmware's own.
+    pub fdt: Option<String>,
     /// What a tree that chooses its modules keeps for this board, in a treefile's words.
     #[serde(default)]
     pub kernel_modules: Vec<String>,
@@ -232,6 +234,9 @@ fn parse(text: &str) -> Result<Board> {
         if !is_plain_path(path) {
             bail!("1: firmware: '{path}' is not a plain relative path");
         }
+    }
+    if let Some(path) = board.fdt.as_ref().filter(|path| !is_plain_path(path)) {
+        bail!("1: fdt: '{path}' is not a plain relative path");
     }
     Ok(board)
 }

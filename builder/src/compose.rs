@@ -85,7 +85,7 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
     layout::scrub(&root)?;
     node::apply(&root, &node_of(request, &version)?)
         .with_context(|| treefile.path.display().to_string())?;
-    let laid_out = layout::apply(&root)?;
+    let laid_out = layout::apply(&root, request.board.fdt.as_deref())?;
     check_kernel(&root, &laid_out.kernel, treefile)?;
     abi::check(&root, &request.board.arch.debian)
         .with_context(|| treefile.path.display().to_string())?;
@@ -190,6 +190,7 @@ fn board_json(request: &Request) -> Result<Vec<u8>> {
             Boot::Uboot => BootFlavour::Uboot,
         },
         kargs,
+        fdt: request.board.fdt.clone(),
     };
     serde_json::to_vec_pretty(&file).context("writing board.json")
 }

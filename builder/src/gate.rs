@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
+use edge_ota::board;
 use edge_ota::types::CommitChecksum;
 
 use crate::repo::{Entry, Kind, Repo};
@@ -62,6 +63,8 @@ pub struct Contents {
     pub entries: BTreeMap<String, Entry>,
     /// The paths in the initramfs; `None` when there is none.
     pub initramfs: Option<Vec<String>>,
+    /// The device tree that the board names.
+    pub fdt: Option<String>,
 }
 
 /// Refuses a commit that must not be released, naming all reasons in one line. `allowed_setid` are
@@ -75,7 +78,12 @@ pub fn examine(repo: &Repo, commit: &CommitChecksum, allowed_setid: &[String]) -
         }
         None => None,
     };
-    let reasons = reasons(&Contents { entries, initramfs }, allowed_setid);
+    let contents = Contents {
+        fdt: named_fdt(repo, commit, &entries)?,
+        entries,
+        initramfs,
+    };
+    let reasons = reasons(&contents, allowed_setid);
     if !reasons.is_empty() {
         bail!(
             "commit {} must not be released: {}",
@@ -84,6 +92,19 @@ pub fn examine(repo: &Repo, commit: &CommitChecksum, allowed_setid: &[String]) -
         );
     }
     Ok(())
+}
+
+fn named_fdt(
+    repo: &Repo,
+    commit: &CommitChecksum,
+    entries: &BTreeMap<String, Entry>,
+) -> Result<Option<String>> {
+    let path = format!("/{}", board::PATH);
+    if !entries.contains_key(&path) {
+        return Ok(None);
+    }
+    let file = board::parse(&repo.read(commit, &path)?);
+    Ok(file.with_context(|| format!("parsing {path}"))?.fdt)
 }
 
 /// Why a tree must not be released; none when it may.
@@ -145,6 +166,11 @@ fn boot_reasons(contents: &Contents) -> Vec<String> {
         reasons.push(format!(
             "{kernels} kernels in /usr/lib/modules instead of one"
         ));
+    }
+    if let Some(fdt) = &contents.fdt {
+        if boot_file(&contents.entries, &format!("dtb/{fdt}")).is_none() {
+            reasons.push(format!("the kernel has no device tree {fdt}"));
+        }
     }
     match &contents.initramfs {
         None => reasons.push("no initramfs".to_owned()),
@@ -235,6 +261,7 @@ mod tests {
         }
         put("/usr/lib/edge-ota/root/1.root", Kind::File, 0o644);
         put("/usr/lib/modules/6.12/vmlinuz", Kind::File, 0o644);
+        put("/usr/lib/modules/6.12/dtb/v/board.dtb", Kind::File, 0o644);
         put("/usr/etc/shadow", Kind::File, 0o640);
         put("/usr/bin/su", Kind::File, 0o4755);
         let initramfs = [
@@ -245,6 +272,7 @@ mod tests {
         Contents {
             entries,
             initramfs: Some(initramfs.map(str::to_owned).to_vec()),
+            fdt: Some("v/board.dtb".to_owned()),
         }
     }
 

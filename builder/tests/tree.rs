@@ -70,7 +70,7 @@ fn layout_of_a_small_system() {
     );
     let lines = fs::read_to_string(root.join("usr/lib/tmpfiles.d/edge-var.conf")).unwrap();
     assert!(lines.contains("C /var/usrlocal/bin/tool 0644"), "{lines}");
-    assert!(layout::apply(root).is_err());
+    assert!(layout::apply(root, None).is_err());
 }
 
 #[test]

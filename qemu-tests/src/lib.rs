@@ -12,6 +12,7 @@ pub mod node;
 pub mod qmp;
 pub mod site;
 pub mod status;
+pub mod uboot;
 pub mod variant;
 pub mod vm;
 pub mod wait;

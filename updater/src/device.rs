@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount_remount};
 
 use crate::board::{self, BoardFile};
-use crate::boot::BootControl;
-use crate::boot::grub::Grub;
+use crate::boot::{BootControl, OnDisk};
 use crate::config::{self, Settings};
 use crate::decide::{HowBooted, Observed};
 use crate::disk::{self, Disk, PART_TRIAL};
@@ -72,10 +71,12 @@ impl Device {
     }
 
     fn open(root: &Path, disk: Disk, lock: Option<File>) -> Result<Self> {
-        let boot = Grub::mounted(&root.join(BOOT_MOUNT), &disk.partition(PART_TRIAL)?.device);
+        let board = board::load(root)?;
+        let trial = &disk.partition(PART_TRIAL)?.device;
+        let boot = OnDisk::mounted(board.boot, &root.join(BOOT_MOUNT), trial);
         Ok(Self {
             root: root.to_owned(),
-            board: board::load(root)?,
+            board,
             settings: config::load(root)?,
             sysroot: Sysroot::open(root)?,
             boot: Box::new(boot),

@@ -49,9 +49,12 @@ pub fn write_slot(
     sysroot.link_slot(write.slot, &new.id)?;
     let tree = sysroot.deployment_dir(&new.id);
     let kernel_dir = kernel_dir(&tree)?;
+    let board = board::load(&tree)?;
+    let fdt = board.fdt.map(|name| kernel_dir.join("dtb").join(name));
     let source = BootSource {
         kernel: &kernel_dir.join("vmlinuz"),
         initramfs: &kernel_dir.join("initramfs.img"),
+        fdt: fdt.as_deref(),
     };
     let sums = boot.install_files(&new.id, &source, write.keep)?;
     let file = SlotFile {
@@ -59,9 +62,10 @@ pub fn write_slot(
         commit: write.commit.clone(),
         deployment: new.id,
         version: sysroot.commit_info(write.commit)?.version,
-        options: board::load(&tree)?.kargs.join(" "),
+        options: board.kargs.join(" "),
         kernel_sha256: sums.kernel,
         initrd_sha256: sums.initramfs,
+        fdt: sums.fdt,
     };
     boot.write_slot_file(&file)?;
     Ok(file)

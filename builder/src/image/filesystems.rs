@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_ota::boot::envblk;
 use edge_ota::boot::grub;
+use edge_ota::boot::on_disk::{BOOTS_SECTOR, TRIAL_SECTORS};
 use edge_ota::boot::records::{Boots, BootsRecord};
 use edge_ota::cmd::Cmd;
 
@@ -83,7 +84,7 @@ pub fn write_trial(file: &Path, work: &Path) -> Result<()> {
 /// The files must lie where Linux and U-Boot will look for them without a file system.
 fn check_sectors(file: &Path) -> Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    for sector in grub::TRIAL_SECTORS.into_iter().chain([grub::BOOTS_SECTOR]) {
+    for sector in TRIAL_SECTORS.into_iter().chain([BOOTS_SECTOR]) {
         let start = usize::try_from(sector)? * 512;
         let block = bytes.get(start..start + envblk::SIZE).unwrap_or(&[]);
         envblk::parse(block)
@@ -92,7 +93,7 @@ fn check_sectors(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file system that GRUB reads: without the features it does not know.
+/// The file system that the loader reads: without the features that GRUB or U-Boot do not know.
 pub fn write_boot(disk: &Path, partition: &Partition, from: &Path) -> Result<()> {
     mke2fs(
         disk,
@@ -143,7 +144,7 @@ fn mke2fs(disk: &Path, partition: &Partition, from: &Path, options: &[&str]) -> 
         .run()
 }
 
-fn mtools_image(disk: &Path, partition: &Partition) -> String {
+pub fn mtools_image(disk: &Path, partition: &Partition) -> String {
     format!("{}@@{}", disk.display(), partition.start)
 }
 

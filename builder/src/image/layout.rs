@@ -8,9 +8,10 @@ const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 
 /// GPT type ids (UEFI specification, "Defined GPT Partition Entry - Partition Type GUIDs", and the
-/// Linux file system data type).
+/// Linux file system and Microsoft basic data types).
 const TYPE_ESP: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 const TYPE_LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
+const TYPE_BASIC_DATA: &str = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -30,6 +31,8 @@ pub struct Partition {
     /// Bytes from the start of the disk.
     pub start: u64,
     pub size: u64,
+    /// U-Boot looks for its script on the partitions with the attribute "legacy BIOS bootable".
+    pub bootable: bool,
 }
 
 /// `esp`, `edge-trial`, `edge-boot`, and the root last, so that it can grow. Ids come from `seed`:
@@ -52,6 +55,7 @@ pub fn layout(size: u64, seed: &str) -> Result<Layout> {
             uuid: uuid(seed, name),
             start: next,
             size: bytes,
+            bootable: false,
         };
         next += bytes;
         partition
@@ -72,6 +76,15 @@ pub fn layout(size: u64, seed: &str) -> Result<Layout> {
 }
 
 impl Layout {
+    /// For U-Boot: it takes its script from the first partition, or from `edge-boot` when that one is damaged, and
+    /// keeps EFI variables of its own on whatever has the type of an EFI system partition.
+    pub fn for_uboot(mut self) -> Self {
+        self.esp.type_id = TYPE_BASIC_DATA;
+        self.esp.bootable = true;
+        self.boot.bootable = true;
+        self
+    }
+
     pub fn partitions(&self) -> [&Partition; 4] {
         [&self.esp, &self.trial, &self.boot, &self.root]
     }
@@ -81,12 +94,17 @@ impl Layout {
         let mut script = format!("label: gpt\nlabel-id: {}\n", self.disk_id);
         for p in self.partitions() {
             script.push_str(&format!(
-                "start={}, size={}, type={}, uuid={}, name={}\n",
+                "start={}, size={}, type={}, uuid={}, name={}{}\n",
                 p.start / SECTOR,
                 p.size / SECTOR,
                 p.type_id,
                 p.uuid,
-                p.name
+                p.name,
+                if p.bootable {
+                    ", attrs=LegacyBIOSBootable"
+                } else {
+                    ""
+                }
             ));
         }
         script
@@ -137,6 +155,16 @@ mod tests {
                 .sfdisk_script()
                 .contains("start=2048, size=131072, type=C12A7328")
         );
+    }
+
+    #[test]
+    fn uboot_is_led_to_its_two_scripts() {
+        let layout = layout(4096 * MIB, "seed").unwrap();
+        let (grub, uboot) = (layout.sfdisk_script(), layout.for_uboot().sfdisk_script());
+        assert!(!grub.contains("attrs"));
+        let bootable: Vec<bool> = uboot.lines().map(|line| line.contains("attrs")).collect();
+        assert_eq!(bootable, [false, false, true, false, true, false]);
+        assert!(!uboot.contains(TYPE_ESP));
     }
 
     #[test]

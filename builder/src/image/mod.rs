@@ -3,13 +3,15 @@
 
 pub mod filesystems;
 pub mod layout;
+pub mod uboot;
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use edge_ota::boot::grub::Grub;
+use edge_ota::board::{self, BootFlavour};
+use edge_ota::boot::OnDisk;
 use edge_ota::cmd::Cmd;
 use edge_ota::fetch::{Limits, Location, Source};
 use edge_ota::install;
@@ -19,6 +21,7 @@ use edge_ota::{pull, trust};
 
 use crate::interrupt::{self, WorkDir};
 use crate::progress::Progress;
+use crate::repo::Repo;
 use layout::Layout;
 
 pub struct Request<'a> {
@@ -67,8 +70,11 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     filesystems::write_trial(&trial, work)?;
 
     let step = progress.step("installing slot a");
-    let mut boot = Grub::in_folder(&boot_dir, &trial);
-    let deployment = install_slot_a(request, &sysroot_dir, &mut boot)?;
+    let sysroot = pulled_sysroot(request, &sysroot_dir)?;
+    let flavour = flavour_of(request)?;
+    let mut boot = OnDisk::in_folder(flavour, &boot_dir, &trial);
+    let deployment = install::install_first(&sysroot, &mut boot, request.commit)?.deployment;
+    sysroot.release_pulled()?;
     step.done();
     interrupt::check()?;
 
@@ -80,14 +86,19 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
         write_source(&tree, source)?;
     }
     let raw = work.join("disk.raw");
+    let layout = match flavour {
+        BootFlavour::Grub => layout,
+        BootFlavour::Uboot => layout.for_uboot(),
+    };
     partition(&raw, &layout)?;
     copy_to(&trial, &raw, layout.trial.start)?;
-    filesystems::write_esp(
-        &raw,
-        &layout.esp,
-        &tree.join("usr/lib/ostree-boot/efi"),
-        work,
-    )?;
+    match flavour {
+        BootFlavour::Grub => {
+            let efi = tree.join("usr/lib/ostree-boot/efi");
+            filesystems::write_esp(&raw, &layout.esp, &efi, work)?;
+        }
+        BootFlavour::Uboot => write_uboot_scripts(&raw, &layout, &boot_dir, work)?,
+    }
     filesystems::write_boot(&raw, &layout.boot, &boot_dir)?;
     filesystems::write_root(&raw, &layout.root, &sysroot_dir, &deployment)?;
     step.done();
@@ -99,7 +110,24 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<String> {
+/// The sysroot has the tree's content by checksum, and no file of it by name before it is deployed.
+fn flavour_of(request: &Request) -> Result<BootFlavour> {
+    let repo = Repo::open(&request.served.join("repo"))?;
+    let text = repo.read(request.commit, board::PATH)?;
+    let board = board::parse(&text).with_context(|| format!("parsing {}", board::PATH))?;
+    Ok(board.boot)
+}
+
+fn write_uboot_scripts(raw: &Path, layout: &Layout, boot_dir: &Path, work: &Path) -> Result<()> {
+    let script = uboot::make_script(layout, work)?;
+    uboot::write_fat(raw, &layout.esp, &script)?;
+    let spare = boot_dir.join(uboot::SCRIPT);
+    fs::copy(&script, &spare)
+        .map(drop)
+        .with_context(|| format!("writing {}", spare.display()))
+}
+
+fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("opening {}", dir.display()))?;
     let sysroot = Sysroot::create(dir)?;
@@ -117,9 +145,7 @@ fn install_slot_a(request: &Request, dir: &Path, boot: &mut Grub) -> Result<Stri
             )
         })?;
     pull::pull(&sysroot, &source, &verified, |_| {})?;
-    let file = install::install_first(&sysroot, boot, request.commit)?;
-    sysroot.release_pulled()?;
-    Ok(file.deployment)
+    Ok(sysroot)
 }
 
 /// The device's own settings live in its `/etc`, which every upgrade carries over.

@@ -21,6 +21,9 @@ pub struct LaidOut {
     pub dropped: Vec<String>,
 }
 
+/// Where Debian's kernel packages put device trees, before the release; RPM's have `dtb` beside the modules.
+const DEVICE_TREES: &str = "usr/lib/linux-image-";
+
 /// Timers and services for a system that changes its own packages or file systems.
 const UNWANTED_UNITS: &[&str] = &[
     "apt-daily.timer",
@@ -75,8 +78,8 @@ pub fn scrub(root: &Path) -> Result<()> {
     rooted::remove(&root.join(UNWANTED_GENERATOR))
 }
 
-/// Turns the root file system into an OSTree tree.
-pub fn apply(root: &Path) -> Result<LaidOut> {
+/// Turns the root file system into an OSTree tree; of the kernel's device trees it keeps the one named.
+pub fn apply(root: &Path, device_tree: Option<&str>) -> Result<LaidOut> {
     if !root.join("etc").is_dir() || root.join("usr/etc").exists() {
         bail!(
             "{} is not the root of an installed system: no /etc, or /usr/etc",
@@ -84,6 +87,7 @@ pub fn apply(root: &Path) -> Result<LaidOut> {
         );
     }
     let kernel = place_kernel(root)?;
+    place_device_tree(root, &kernel, device_tree)?;
     let shipped = files_of_packages(root)?;
     place_packages(root)?;
     tidy_etc(root)?;
@@ -133,6 +137,21 @@ fn place_kernel(root: &Path) -> Result<Kernel> {
         rooted::remove(&root.join(name))?;
     }
     Ok(kernel)
+}
+
+/// Firmware with UEFI brings its own; U-Boot is given the board's.
+fn place_device_tree(root: &Path, kernel: &Kernel, wanted: Option<&str>) -> Result<()> {
+    let all = root.join(format!("{DEVICE_TREES}{}", kernel.release));
+    if let Some(name) = wanted {
+        let from = all.join(name);
+        if !from.is_file() {
+            bail!("kernel {} has no device tree {name}", kernel.release);
+        }
+        let to = root.join(&kernel.dir).join("dtb").join(name);
+        to.parent().map_or(Ok(()), rooted::make_dir)?;
+        rooted::rename(&from, &to)?;
+    }
+    rooted::remove(&all)
 }
 
 /// The paths that dpkg says packages own.
@@ -297,7 +316,7 @@ mod tests {
     fn a_tree_without_etc_or_laid_out_twice_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert!(
-            apply(dir.path())
+            apply(dir.path(), None)
                 .unwrap_err()
                 .to_string()
                 .contains("no /etc")

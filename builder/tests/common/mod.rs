@@ -96,7 +96,7 @@ pub fn lay_out(root: &Path, roots: &Path) -> layout::LaidOut {
     unpack(root);
     layout::scrub(root).unwrap();
     add_ours(root, roots);
-    let laid = layout::apply(root).unwrap();
+    let laid = layout::apply(root, None).unwrap();
     kernel::check(root, &laid.kernel, "4.19", &["CONFIG_CPUSETS=y"]).unwrap();
     rooted::put(
         &root.join(&laid.kernel.dir).join("initramfs.img"),

@@ -280,6 +280,7 @@ fn write_slot(boot: &mut Fake, slot: Slot, commit: &CommitChecksum, keep: &[Stri
         &BootSource {
             kernel: nowhere,
             initramfs: nowhere,
+            fdt: None,
         },
         keep,
     )?;
@@ -291,6 +292,7 @@ fn write_slot(boot: &mut Fake, slot: Slot, commit: &CommitChecksum, keep: &[Stri
         options: String::new(),
         kernel_sha256: sums.kernel,
         initrd_sha256: sums.initramfs,
+        fdt: sums.fdt,
     })
 }
 

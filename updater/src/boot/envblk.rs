@@ -12,8 +12,12 @@ pub type Vars = BTreeMap<String, String>;
 
 /// `None` when the bytes are not an environment block.
 pub fn parse(bytes: &[u8]) -> Option<Vars> {
-    let body = bytes.strip_prefix(HEADER.as_bytes())?;
-    let text = std::str::from_utf8(body).ok()?;
+    parse_lines(bytes.strip_prefix(HEADER.as_bytes())?)
+}
+
+/// The lines of a block; those that begin with `#` are comments.
+pub fn parse_lines(bytes: &[u8]) -> Option<Vars> {
+    let text = std::str::from_utf8(bytes).ok()?;
     let mut vars = Vars::new();
     for line in text.lines() {
         if line.starts_with('#') || line.is_empty() {

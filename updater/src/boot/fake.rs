@@ -1,5 +1,5 @@
 //! A boot loader in memory: what tests flip instead of a disk. Its changes are as fine as those of
-//! `grub.rs`, and at power-on it chooses as `grub.cfg` does.
+//! `on_disk.rs`, and at power-on it chooses as `grub.cfg` and `uboot.cmd` do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,8 @@ pub struct Fake {
 pub enum TrialCopy {
     Empty,
     Holds(Trial),
-    /// No environment block: the loader cannot save it either, Linux can.
+    /// The loader cannot save it either: no environment block to GRUB, a bad sector to U-Boot. (U-Boot writes over
+    /// anything else, so garbage is [`TrialCopy::Empty`] to it.) Linux can.
     Damaged,
 }
 
@@ -44,7 +45,7 @@ impl Default for Fake {
     }
 }
 
-/// What the loader does at power-on, as `grub.cfg` does it.
+/// What the loader does at power-on, as the scripts do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Booted {
     Default(Slot),
@@ -223,6 +224,7 @@ impl BootControl for Fake {
         Ok(FileSums {
             kernel: "0".repeat(64),
             initramfs: "0".repeat(64),
+            fdt: None,
         })
     }
 

@@ -5,15 +5,19 @@
 
 pub mod envblk;
 pub mod fake;
+pub mod files;
 pub mod grub;
+pub mod on_disk;
 pub mod records;
+pub mod uboot;
 
 use std::path::Path;
 
 use anyhow::Result;
 
 use crate::types::{CommitChecksum, Slot};
-pub use records::{Boots, SlotFile, Trial};
+pub use on_disk::OnDisk;
+pub use records::{Boots, DeviceTree, SlotFile, Trial};
 
 /// Where and how a boot loader keeps its choices. Implementations write durably.
 pub trait BootControl {
@@ -35,7 +39,7 @@ pub trait BootControl {
     fn boots(&self) -> Result<Boots>;
     fn reset_boots(&mut self) -> Result<()>;
 
-    /// Copies a deployment's kernel and initramfs to where the loader reads them; returns their
+    /// Copies a deployment's files to boot to where the loader reads them; returns their
     /// SHA-256. Files of deployments other than those in `keep` are removed first.
     fn install_files(
         &mut self,
@@ -55,12 +59,15 @@ pub trait BootControl {
 pub struct BootSource<'a> {
     pub kernel: &'a Path,
     pub initramfs: &'a Path,
+    /// The board's device tree; without one the firmware's is used.
+    pub fdt: Option<&'a Path>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSums {
     pub kernel: String,
     pub initramfs: String,
+    pub fdt: Option<DeviceTree>,
 }
 
 impl Trial {

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::envblk;
+use super::envblk::{self, Vars};
 use crate::types::{CommitChecksum, Slot};
 
 /// A slot that the loader shall try, and how many tries it has left.
@@ -35,6 +35,15 @@ pub struct SlotFile {
     pub options: String,
     pub kernel_sha256: String,
     pub initrd_sha256: String,
+    /// The device tree to hand to the kernel, where the board needs another than its firmware's.
+    pub fdt: Option<DeviceTree>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceTree {
+    /// Beside the kernel's copy.
+    pub file: String,
+    pub sha256: String,
 }
 
 impl Trial {
@@ -53,8 +62,7 @@ impl Trial {
         ])
     }
 
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let vars = envblk::parse(bytes)?;
+    pub fn from_vars(vars: &Vars) -> Option<Self> {
         let get = |key: &str| vars.get(key).map(String::as_str);
         let (slot, commit, left) = (get("trial_slot")?, get("trial_commit")?, get("trial_left")?);
         if get("trial_check")? != format!("{slot}/{commit}/{left}") {
@@ -66,10 +74,6 @@ impl Trial {
             commit: commit.parse().ok()?,
             left,
         })
-    }
-
-    pub fn from_copies(copies: [&[u8]; 2]) -> Option<Self> {
-        trial_of_copies(copies.map(Self::from_bytes))
     }
 }
 
@@ -99,8 +103,7 @@ impl BootsRecord {
     }
 
     /// Anything unreadable is a fresh record: a lost count must not keep a good system from booting.
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        let vars = envblk::parse(bytes).unwrap_or_default();
+    pub fn from_vars(vars: &Vars) -> Self {
         let boots = match vars.get("boots").map(String::as_str) {
             Some("fallback") => Boots::Fallback,
             Some(n) => Boots::Count(n.parse().unwrap_or(0)),
@@ -139,6 +142,13 @@ impl SlotFile {
             options: get("options")?,
             kernel_sha256: get("kernel_sha256")?,
             initrd_sha256: get("initrd_sha256")?,
+            fdt: match get("fdt") {
+                Some(file) => Some(DeviceTree {
+                    file,
+                    sha256: get("fdt_sha256")?,
+                }),
+                None => None,
+            },
         };
         let lines = file.lines();
         let lines: Vec<(&str, &str)> = lines.iter().map(|(k, v)| (*k, v.as_str())).collect();
@@ -146,7 +156,7 @@ impl SlotFile {
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut lines = vec![
             ("format", "1".to_owned()),
             ("slot", self.slot.to_string()),
             ("commit", self.commit.to_string()),
@@ -155,7 +165,12 @@ impl SlotFile {
             ("options", self.options.clone()),
             ("kernel_sha256", self.kernel_sha256.clone()),
             ("initrd_sha256", self.initrd_sha256.clone()),
-        ]
+        ];
+        if let Some(fdt) = &self.fdt {
+            lines.push(("fdt", fdt.file.clone()));
+            lines.push(("fdt_sha256", fdt.sha256.clone()));
+        }
+        lines
     }
 }
 
@@ -205,7 +220,22 @@ mod tests {
             options: "console=ttyS0 panic=5".into(),
             kernel_sha256: "0".repeat(64),
             initrd_sha256: "1".repeat(64),
+            fdt: None,
         }
+    }
+
+    fn with_tree() -> SlotFile {
+        SlotFile {
+            fdt: Some(DeviceTree {
+                file: "am335x-boneblack.dtb".into(),
+                sha256: "2".repeat(64),
+            }),
+            ..slot_file()
+        }
+    }
+
+    fn trial_of(bytes: &[u8]) -> Option<Trial> {
+        Trial::from_vars(&envblk::parse(bytes)?)
     }
 
     #[test]
@@ -226,7 +256,8 @@ mod tests {
             (&junk, b"", None),
         ];
         for (one, other, left) in table {
-            assert_eq!(Trial::from_copies([one, other]).map(|t| t.left), *left);
+            let copies = [trial_of(one), trial_of(other)];
+            assert_eq!(trial_of_copies(copies).map(|t| t.left), *left);
         }
     }
 
@@ -236,28 +267,26 @@ mod tests {
         for i in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[i] ^= 1;
-            assert!(
-                Trial::from_bytes(&changed).is_none_or(|t| t == good),
-                "byte {i}"
-            );
+            assert!(trial_of(&changed).is_none_or(|t| t == good), "byte {i}");
         }
-        let (good, bytes) = (slot_file(), slot_file().to_bytes());
-        for i in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[i] ^= 1;
-            assert!(
-                SlotFile::from_bytes(&changed).is_none_or(|f| f == good),
-                "byte {i}"
-            );
+        for good in [slot_file(), with_tree()] {
+            let bytes = good.to_bytes();
+            for i in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[i] ^= 1;
+                assert!(
+                    SlotFile::from_bytes(&changed).is_none_or(|f| f == good),
+                    "byte {i}"
+                );
+            }
         }
     }
 
     #[test]
     fn round_trips() {
-        assert_eq!(
-            SlotFile::from_bytes(&slot_file().to_bytes()),
-            Some(slot_file())
-        );
+        for file in [slot_file(), with_tree()] {
+            assert_eq!(SlotFile::from_bytes(&file.to_bytes()), Some(file));
+        }
         assert_eq!(
             default_from_bytes(&default_to_bytes(Slot::B)),
             Some(Slot::B)
@@ -267,9 +296,13 @@ mod tests {
                 boots,
                 seq: "7".into(),
             };
-            let read = BootsRecord::from_bytes(&record.to_bytes());
+            let read = BootsRecord::from_vars(&envblk::parse(&record.to_bytes()).unwrap());
             assert_eq!((read.boots, read.seq.as_str()), (boots, "7"));
         }
-        assert_eq!(BootsRecord::from_bytes(&[0; 1024]).boots, Boots::Count(0));
+        let nothing = BootsRecord::from_vars(&Vars::new());
+        assert_eq!(
+            (nothing.boots, nothing.seq.as_str()),
+            (Boots::Count(0), "0")
+        );
     }
 }

@@ -1,0 +1,347 @@
+//! The file system `edge-boot` (docs/formats.md): slot files, the default and its copy, kernels. The same for
+//! every loader.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::mount::{MountFlags, mount_remount};
+use sha2::{Digest, Sha256};
+
+use super::records::{self, DeviceTree, SlotFile, hex};
+use super::{BootSource, FileSums};
+use crate::durable;
+use crate::types::Slot;
+
+/// Two copies, written one after the other, so that one is always whole.
+const DEFAULT_FILES: [&str; 2] = ["default", "default.copy"];
+
+pub struct BootFiles {
+    dir: PathBuf,
+    mounted: bool,
+}
+
+impl BootFiles {
+    /// `dir` is a folder that becomes or is a copy of `edge-boot`.
+    pub fn in_folder(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            mounted: false,
+        }
+    }
+
+    /// `dir` is the mount point of `edge-boot`, read-only but while we write.
+    pub fn mounted(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            mounted: true,
+        }
+    }
+
+    pub fn slot_file(&self, slot: Slot) -> Result<Option<SlotFile>> {
+        let bytes = read_if_exists(&self.dir.join(slot_name(slot)))?;
+        Ok(bytes
+            .and_then(|b| SlotFile::from_bytes(&b))
+            .filter(|f| f.slot == slot))
+    }
+
+    pub fn write_slot_file(&mut self, file: &SlotFile) -> Result<()> {
+        let tree = file.fdt.as_ref().map(|fdt| &fdt.file);
+        for text in [&file.options, &file.version, &file.deployment]
+            .into_iter()
+            .chain(tree)
+        {
+            if text.contains(['\n', '\\', '\'', '"', '$', ';']) {
+                bail!("'{text}' holds a character that a loader would not take literally");
+            }
+        }
+        self.change(|dir| durable::write(&dir.join(slot_name(file.slot)), &file.to_bytes()))
+    }
+
+    pub fn retire(&mut self, slot: Slot) -> Result<()> {
+        self.change(|dir| durable::remove(&dir.join(slot_name(slot))))
+    }
+
+    pub fn default_slot(&self) -> Result<Option<Slot>> {
+        for name in DEFAULT_FILES {
+            let bytes = read_if_exists(&self.dir.join(name))?;
+            if let Some(slot) = bytes.and_then(|b| records::default_from_bytes(&b)) {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn set_default(&mut self, slot: Slot) -> Result<()> {
+        for name in DEFAULT_FILES {
+            self.change(|dir| durable::write(&dir.join(name), &records::default_to_bytes(slot)))?;
+        }
+        Ok(())
+    }
+
+    pub fn install(
+        &mut self,
+        deployment: &str,
+        source: &BootSource,
+        keep: &[String],
+    ) -> Result<FileSums> {
+        self.prune(keep)?;
+        let dir = self.slots_dir().join(deployment);
+        self.change(|_| {
+            fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+            let sums = FileSums {
+                kernel: copy_synced(source.kernel, &dir.join("vmlinuz"))?,
+                initramfs: copy_synced(source.initramfs, &dir.join("initramfs.img"))?,
+                fdt: source.fdt.map(|from| copy_tree(from, &dir)).transpose()?,
+            };
+            durable::sync_dir(&dir)?;
+            dir.parent().map_or(Ok(()), durable::sync_dir)?;
+            Ok(sums)
+        })
+    }
+
+    pub fn prune(&mut self, keep: &[String]) -> Result<()> {
+        let stale = stale_folders(&self.slots_dir(), keep)?;
+        if stale.is_empty() {
+            return Ok(());
+        }
+        self.change(|_| {
+            stale.iter().try_for_each(|path| {
+                fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))
+            })
+        })
+    }
+
+    pub fn intact(&self, file: &SlotFile) -> Result<bool> {
+        let dir = self.slots_dir().join(&file.deployment);
+        let tree = file
+            .fdt
+            .as_ref()
+            .map(|fdt| (fdt.file.as_str(), &fdt.sha256));
+        for (name, expected) in [
+            ("vmlinuz", &file.kernel_sha256),
+            ("initramfs.img", &file.initrd_sha256),
+        ]
+        .into_iter()
+        .chain(tree)
+        {
+            if hash_if_exists(&dir.join(name))?.as_ref() != Some(expected) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub fn room(&self, keep: &[String]) -> Result<Option<u64>> {
+        if !self.mounted {
+            return Ok(None);
+        }
+        let stat = rustix::fs::statvfs(&self.dir)
+            .with_context(|| format!("asking {} for room", self.dir.display()))?;
+        let mut room = stat.f_bavail * stat.f_frsize;
+        for stale in stale_folders(&self.slots_dir(), keep)? {
+            for entry in fs::read_dir(&stale)? {
+                room += entry?.metadata()?.len();
+            }
+        }
+        Ok(Some(room))
+    }
+
+    /// Makes the file system writable for one change. Going back to read-only empties its journal,
+    /// which no loader replays.
+    fn change<T>(&mut self, act: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        if !self.mounted {
+            return act(&self.dir);
+        }
+        self.remount(MountFlags::empty())?;
+        let done = act(&self.dir);
+        let synced = sync_file_system(&self.dir);
+        let closed = self.remount(MountFlags::RDONLY);
+        done.and_then(|value| synced.and(closed).map(|()| value))
+    }
+
+    fn remount(&self, flags: MountFlags) -> Result<()> {
+        mount_remount(
+            &self.dir,
+            flags | MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID,
+            "",
+        )
+        .with_context(|| format!("remounting {}", self.dir.display()))
+    }
+
+    fn slots_dir(&self) -> PathBuf {
+        self.dir.join("slots")
+    }
+}
+
+fn slot_name(slot: Slot) -> String {
+    format!("slot-{slot}")
+}
+
+fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+fn hash_if_exists(path: &Path) -> Result<Option<String>> {
+    let mut file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("opening {}", path.display()))?,
+    };
+    let sum = hash_while(&mut file, |_| Ok(()));
+    sum.map(Some)
+        .with_context(|| format!("reading {}", path.display()))
+}
+
+fn stale_folders(dir: &Path, keep: &[String]) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| format!("listing {}", dir.display()))?,
+    };
+    let mut stale = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if !keep.iter().any(|name| entry.file_name() == name.as_str()) {
+            stale.push(entry.path());
+        }
+    }
+    stale.sort();
+    Ok(stale)
+}
+
+/// The tree keeps its own name, but not the vendor's folder that it lies in.
+fn copy_tree(from: &Path, dir: &Path) -> Result<DeviceTree> {
+    let name = from.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} has no plain name", from.display()))?;
+    Ok(DeviceTree {
+        file: name.to_owned(),
+        sha256: copy_synced(from, &dir.join(name))?,
+    })
+}
+
+/// Copies, syncs, and reads the copy back from the medium's side of the page cache as far as one can.
+fn copy_synced(from: &Path, to: &Path) -> Result<String> {
+    let act = || -> Result<String> {
+        let (mut source, mut target) = (File::open(from)?, File::create(to)?);
+        let sum = hash_while(&mut source, |bytes| target.write_all(bytes))?;
+        target.sync_all()?;
+        rustix::fs::fadvise(&target, 0, None, rustix::fs::Advice::DontNeed)?;
+        let copied = hash_while(&mut File::open(to)?, |_| Ok(()))?;
+        if sum != copied {
+            bail!("the copy differs from what was written: the medium is failing");
+        }
+        Ok(sum)
+    };
+    act().with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+fn hash_while(
+    from: &mut File,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<String> {
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        let n = from.read(&mut buffer)?;
+        let Some(bytes) = buffer.get(..n).filter(|b| !b.is_empty()) else {
+            return Ok(hex(&hash.finalize()));
+        };
+        hash.update(bytes);
+        each(bytes)?;
+    }
+}
+
+fn sync_file_system(path: &Path) -> Result<()> {
+    let dir = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    rustix::fs::syncfs(&dir).with_context(|| format!("syncing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup() -> (tempfile::TempDir, BootFiles) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("boot")).unwrap();
+        let files = BootFiles::in_folder(&dir.path().join("boot"));
+        (dir, files)
+    }
+
+    fn slot_file(sums: FileSums) -> SlotFile {
+        SlotFile {
+            slot: Slot::A,
+            commit: "ab".repeat(32).parse().unwrap(),
+            deployment: "one.0".into(),
+            version: "1".into(),
+            options: "quiet".into(),
+            kernel_sha256: sums.kernel,
+            initrd_sha256: sums.initramfs,
+            fdt: sums.fdt,
+        }
+    }
+
+    #[test]
+    fn default_survives_one_damaged_copy() {
+        let (dir, mut files) = setup();
+        assert_eq!(files.default_slot().unwrap(), None);
+        files.set_default(Slot::B).unwrap();
+        fs::write(dir.path().join("boot/default"), b"garbage").unwrap();
+        assert_eq!(files.default_slot().unwrap(), Some(Slot::B));
+        fs::write(dir.path().join("boot/default.copy"), b"").unwrap();
+        assert_eq!(files.default_slot().unwrap(), None);
+    }
+
+    #[test]
+    fn boot_files_are_copied_checked_and_pruned() {
+        let (dir, mut files) = setup();
+        let put = |name: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, name).unwrap();
+            path
+        };
+        fs::create_dir(dir.path().join("vendor")).unwrap();
+        let (kernel, initramfs, fdt) = (put("k"), put("i"), put("vendor/board.dtb"));
+        let source = BootSource {
+            kernel: &kernel,
+            initramfs: &initramfs,
+            fdt: Some(&fdt),
+        };
+        let file = slot_file(files.install("one.0", &source, &[]).unwrap());
+        assert_eq!(file.fdt.as_ref().unwrap().file, "board.dtb");
+        files.write_slot_file(&file).unwrap();
+        assert_eq!(files.slot_file(Slot::A).unwrap(), Some(file.clone()));
+        assert_eq!(files.slot_file(Slot::B).unwrap(), None);
+        assert!(files.intact(&file).unwrap());
+        files.install("two.0", &source, &["one.0".into()]).unwrap();
+        for name in ["vmlinuz", "initramfs.img", "board.dtb"] {
+            let copy = dir.path().join("boot/slots/one.0").join(name);
+            let good = fs::read(&copy).unwrap();
+            fs::write(&copy, "x").unwrap();
+            assert!(!files.intact(&file).unwrap(), "{name}");
+            fs::write(&copy, good).unwrap();
+        }
+        assert!(files.intact(&file).unwrap());
+        files.prune(&["two.0".into()]).unwrap();
+        assert!(!files.intact(&file).unwrap());
+        files.retire(Slot::A).unwrap();
+        assert_eq!(files.slot_file(Slot::A).unwrap(), None);
+    }
+
+    #[test]
+    fn options_that_a_loader_would_interpret_are_refused() {
+        let (_dir, mut files) = setup();
+        let sums = FileSums {
+            kernel: String::new(),
+            initramfs: String::new(),
+            fdt: None,
+        };
+        let file = SlotFile {
+            options: "x=$(reboot)".into(),
+            ..slot_file(sums)
+        };
+        assert!(files.write_slot_file(&file).is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! Boot control on a disk: the file system `edge-boot` and the raw sectors of `edge-trial` (docs/formats.md).
+//! The loaders differ in the records that they write, and in their scripts.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::envblk::{self, Vars};
+use super::files::BootFiles;
+use super::records::{BootsRecord, trial_of_copies};
+use super::{BootControl, BootSource, Boots, FileSums, SlotFile, Trial, uboot};
+use crate::board::BootFlavour;
+use crate::durable;
+use crate::types::Slot;
+
+const SECTOR: u64 = 512;
+/// First sectors of the files `trial.0`, `trial.1` and `boots` in `edge-trial`.
+pub const TRIAL_SECTORS: [u64; 2] = [7, 15];
+pub const BOOTS_SECTOR: u64 = 23;
+
+pub struct OnDisk {
+    flavour: BootFlavour,
+    files: BootFiles,
+    trial: PathBuf,
+}
+
+impl OnDisk {
+    /// `boot` is a folder that becomes or is a copy of `edge-boot`, `trial` an image of `edge-trial`.
+    pub fn in_folder(flavour: BootFlavour, boot: &Path, trial: &Path) -> Self {
+        Self {
+            flavour,
+            files: BootFiles::in_folder(boot),
+            trial: trial.to_owned(),
+        }
+    }
+
+    /// `boot` is the mount point of `edge-boot`, read-only but while we write; `trial` the block device.
+    pub fn mounted(flavour: BootFlavour, boot: &Path, trial: &Path) -> Self {
+        Self {
+            flavour,
+            files: BootFiles::mounted(boot),
+            trial: trial.to_owned(),
+        }
+    }
+
+    /// `None` when the loader would read nothing there either.
+    fn read_record(&self, sector: u64) -> Result<Option<Vars>> {
+        let mut bytes = vec![0; envblk::SIZE];
+        let file =
+            File::open(&self.trial).with_context(|| format!("opening {}", self.trial.display()))?;
+        file.read_exact_at(&mut bytes, sector * SECTOR)
+            .with_context(|| format!("reading sector {sector} of {}", self.trial.display()))?;
+        Ok(match self.flavour {
+            BootFlavour::Grub => envblk::parse(&bytes),
+            BootFlavour::Uboot => uboot::parse_record(&bytes),
+        })
+    }
+
+    fn write_record(&self, sector: u64, bytes: &[u8]) -> Result<()> {
+        durable::overwrite(&self.trial, sector * SECTOR, bytes)
+    }
+
+    fn boots_record(&self) -> Result<BootsRecord> {
+        let vars = self.read_record(BOOTS_SECTOR)?;
+        Ok(BootsRecord::from_vars(&vars.unwrap_or_default()))
+    }
+}
+
+impl BootControl for OnDisk {
+    fn slot_file(&self, slot: Slot) -> Result<Option<SlotFile>> {
+        self.files.slot_file(slot)
+    }
+
+    fn write_slot_file(&mut self, file: &SlotFile) -> Result<()> {
+        self.files.write_slot_file(file)
+    }
+
+    fn retire(&mut self, slot: Slot) -> Result<()> {
+        self.files.retire(slot)
+    }
+
+    fn default_slot(&self) -> Result<Option<Slot>> {
+        self.files.default_slot()
+    }
+
+    fn set_default(&mut self, slot: Slot) -> Result<()> {
+        self.files.set_default(slot)
+    }
+
+    fn trial(&self) -> Result<Option<Trial>> {
+        let [one, other] = TRIAL_SECTORS;
+        let copies = [self.read_record(one)?, self.read_record(other)?];
+        Ok(trial_of_copies(
+            copies.map(|vars| vars.and_then(|vars| Trial::from_vars(&vars))),
+        ))
+    }
+
+    fn set_trial(&mut self, trial: &Trial) -> Result<()> {
+        TRIAL_SECTORS
+            .into_iter()
+            .try_for_each(|sector| self.write_record(sector, &trial.to_bytes()))
+    }
+
+    fn clear_trial(&mut self) -> Result<()> {
+        TRIAL_SECTORS
+            .into_iter()
+            .try_for_each(|sector| self.write_record(sector, &envblk::format(&[])))
+    }
+
+    fn boots(&self) -> Result<Boots> {
+        Ok(self.boots_record()?.boots)
+    }
+
+    fn reset_boots(&mut self) -> Result<()> {
+        let record = BootsRecord {
+            boots: Boots::Count(0),
+            ..self.boots_record()?
+        };
+        self.write_record(BOOTS_SECTOR, &record.to_bytes())
+    }
+
+    fn install_files(
+        &mut self,
+        deployment: &str,
+        source: &BootSource,
+        keep: &[String],
+    ) -> Result<FileSums> {
+        self.files.install(deployment, source, keep)
+    }
+
+    fn prune_files(&mut self, keep: &[String]) -> Result<()> {
+        self.files.prune(keep)
+    }
+
+    fn files_intact(&self, file: &SlotFile) -> Result<bool> {
+        self.files.intact(file)
+    }
+
+    fn room(&self, keep: &[String]) -> Result<Option<u64>> {
+        self.files.room(keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(flavour: BootFlavour) -> (tempfile::TempDir, OnDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("trial"), vec![0; 1 << 20]).unwrap();
+        let boot = OnDisk::in_folder(flavour, dir.path(), &dir.path().join("trial"));
+        (dir, boot)
+    }
+
+    #[test]
+    fn trial_is_armed_and_cleared_in_place() {
+        for flavour in [BootFlavour::Grub, BootFlavour::Uboot] {
+            let (_dir, mut boot) = setup(flavour);
+            assert_eq!(boot.trial().unwrap(), None);
+            let trial = Trial::new(Slot::B, "ab".repeat(32).parse().unwrap(), 3);
+            boot.set_trial(&trial).unwrap();
+            assert_eq!(boot.trial().unwrap(), Some(trial));
+            boot.clear_trial().unwrap();
+            assert_eq!(boot.trial().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn each_loader_reads_its_own_records() {
+        for (flavour, boots) in [
+            (BootFlavour::Grub, Boots::Count(0)),
+            (BootFlavour::Uboot, Boots::Count(4)),
+        ] {
+            let (_dir, boot) = setup(flavour);
+            boot.write_record(BOOTS_SECTOR, b"boots=4\nseq=7\n\0")
+                .unwrap();
+            assert_eq!(boot.boots().unwrap(), boots);
+        }
+    }
+}
