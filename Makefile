@@ -10,7 +10,7 @@ BOARD ?= x86_64
 
 STEP = .ci/step
 
-.PHONY: help setup build deb updater demo test test-all bench figures audit fmt lint install install-builder \
+.PHONY: help setup build deb updater demo test test-all test-board bench figures audit fmt lint install install-builder \
 	install-updater uninstall clean
 
 help: ## Print this list
@@ -36,13 +36,23 @@ figures: deb ## As demo, and keep the measures in docs/figures.md
 	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
 	@$(STEP) "demo" "$(TARGET)/release/demo" --figures docs/figures.md
 
-test: deb ## Run the units, the integration tests and the shorter machine tests
+test: deb ## Run the units, the integration tests and the machine tests
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
+
+# The boards whose machines are emulated at a fraction of the speed run the cases that tell boards apart.
+OTHER_BOARDS = aarch64
+BOARD_TESTS = test(slots_take_turns) or test(failing_health) or test(garbage_initramfs) \
+	or test(damaged_records) or test(cuts_during_the_upgrade)
 
 test-all: fmt lint audit deb ## All checks, all tests, every machine
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter
+	@for board in $(OTHER_BOARDS); do $(MAKE) --no-print-directory test-board BOARD=$$board || exit 1; done
+
+test-board: updater ## Run the machine tests that tell boards apart on BOARD
+	@EDGE_TEST_BOARD=$(BOARD) cargo nextest run -p qemu-tests --locked --profile $(NEXTEST_PROFILE) \
+		--ignore-default-filter -E '$(BOARD_TESTS)'
 
 bench: build ## Run the benchmarks
 	@$(STEP) "benchmarks" cargo bench --workspace --locked
