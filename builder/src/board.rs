@@ -71,7 +71,11 @@ impl Boot {
 pub struct Firmware {
     pub package: String,
     /// Path in the package to path below `/usr/lib/ostree-boot/efi`.
+    #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Path in the package to its place on the disk, in bytes from the start, outside of any partition.
+    #[serde(default)]
+    pub raw: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -226,10 +230,12 @@ fn parse(text: &str) -> Result<Board> {
         let message = e.message().replace('\n', " ");
         anyhow!("{}: {message}", before.matches('\n').count() + 1)
     })?;
-    let paths = board
-        .firmware
-        .iter()
-        .flat_map(|f| f.files.iter().flat_map(|(from, to)| [from, to]));
+    let paths = board.firmware.iter().flat_map(|f| {
+        f.files
+            .iter()
+            .flat_map(|(from, to)| [from, to])
+            .chain(f.raw.keys())
+    });
     for path in paths.chain(board.firmware.iter().map(|f| &f.package)) {
         if !is_plain_path(path) {
             bail!("1: firmware: '{path}' is not a plain relative path");

@@ -108,6 +108,9 @@ pub struct Compose {
     /// Install the packages anew, whatever the cache holds
     #[arg(long)]
     pub no_cache: bool,
+    /// Write how many seconds each step took, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub timings: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

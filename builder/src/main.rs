@@ -167,7 +167,13 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
         work: &work_dir(cli)?,
         now: now()?,
     };
-    println!("{}", compose::compose(&request, &Progress::new("compose"))?);
+    let progress = Progress::new("compose");
+    let commit = compose::compose(&request, &progress)?;
+    if let Some(path) = &args.timings {
+        let text = serde_json::to_string_pretty(&progress.timings())?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    println!("{commit}");
     Ok(())
 }
 

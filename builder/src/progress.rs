@@ -1,7 +1,9 @@
 //! What a person sees while they wait: steps with their durations on stderr, as bars on a terminal
 //! and as plain lines elsewhere. Stdout is for results.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,12 +16,25 @@ const PLAIN_NOTE_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     command: String,
     bars: Option<MultiProgress>,
+    timings: Timings,
+}
+
+/// Seconds by step.
+#[derive(Clone, Default)]
+struct Timings(Arc<Mutex<BTreeMap<String, f64>>>);
+
+impl Timings {
+    fn add(&self, title: &str, took: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *all.entry(title.to_owned()).or_default() += took.as_secs_f64();
+    }
 }
 
 /// A step under way. Dropped before [`Step::done`], it leaves no line: the error speaks.
 pub struct Step {
     command: String,
     title: String,
+    timings: Timings,
     started: Instant,
     noted: Instant,
     bar: Option<ProgressBar>,
@@ -34,6 +49,7 @@ impl Progress {
         Self {
             command: command.to_owned(),
             bars,
+            timings: Timings::default(),
         }
     }
 
@@ -42,7 +58,14 @@ impl Progress {
         Self {
             command: command.to_owned(),
             bars: None,
+            timings: Timings::default(),
         }
+    }
+
+    /// How long the steps that are done took, in seconds.
+    pub fn timings(&self) -> BTreeMap<String, f64> {
+        let all = self.timings.0.lock();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A step of unknown length.
@@ -90,6 +113,7 @@ impl Progress {
         Step {
             command: self.command.clone(),
             title: title.to_owned(),
+            timings: self.timings.clone(),
             started: now,
             noted: now,
             bar,
@@ -128,6 +152,7 @@ impl Step {
 
     fn end(mut self, result: &str) -> Duration {
         let took = self.started.elapsed();
+        self.timings.add(&self.title, took);
         let line = format!(
             "{}: {}{result} … {}",
             self.command,
@@ -183,9 +208,13 @@ mod tests {
 
     #[test]
     fn a_plain_step_measures_itself() {
-        let mut step = Progress::plain("compose").bytes("unpacking", 10);
+        let progress = Progress::plain("compose");
+        let mut step = progress.bytes("unpacking", 10);
         step.note("nothing is printed this early");
         step.advance(10);
-        assert!(step.done() < Duration::from_secs(5));
+        assert!(progress.timings().is_empty());
+        let took = step.done();
+        assert!(took < Duration::from_secs(5));
+        assert_eq!(progress.timings()["unpacking"], took.as_secs_f64());
     }
 }

@@ -84,7 +84,7 @@ fn a_node_is_installed_once_and_then_cached() {
         "EFI/BOOT/BOOTX64.EFI",
         "EFI/BOOT/grubx64.efi",
         "EFI/BOOT/mmx64.efi",
-        "versions.json",
+        "../versions.json",
     ] {
         assert!(efi.join(file).is_file(), "{file}");
     }

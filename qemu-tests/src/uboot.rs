@@ -63,7 +63,7 @@ impl Machine {
     /// A partitioned disk with the script, no slots, and empty records.
     pub fn new(cpu: Cpu) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let layout = layout::layout(1 << 30, "uboot")?.for_uboot();
+        let layout = layout::layout(1 << 30, "uboot", &[])?.for_uboot();
         let disk = dir.path().join("blank.raw");
         fs::File::create(&disk)?.set_len(layout.size)?;
         Cmd::new("sfdisk")

@@ -4,6 +4,8 @@ use anyhow::{Result, bail};
 use edge_ota::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
 use sha2::{Digest, Sha256};
 
+use super::firmware::Blob;
+
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 
@@ -21,6 +23,8 @@ pub struct Layout {
     pub trial: Partition,
     pub boot: Partition,
     pub root: Partition,
+    /// How many entries the partition table has room for, where that is not the usual 128.
+    table_length: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +40,9 @@ pub struct Partition {
 }
 
 /// `esp`, `edge-trial`, `edge-boot`, and the root last, so that it can grow. Ids come from `seed`:
-/// the same release makes the same image, and a device replaces them at its first boot.
-pub fn layout(size: u64, seed: &str) -> Result<Layout> {
+/// the same release makes the same image, and a device replaces them at its first boot. Firmware outside of
+/// partitions goes before them.
+pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
     let size = size / MIB * MIB;
     let least = 1024 * MIB;
     if size < least {
@@ -47,7 +52,8 @@ pub fn layout(size: u64, seed: &str) -> Result<Layout> {
             least / MIB
         );
     }
-    let mut next = MIB;
+    let end = firmware.iter().map(Blob::end).max().unwrap_or(0);
+    let mut next = end.div_ceil(MIB).max(1) * MIB;
     let mut place = |name, type_id, bytes: u64| {
         let partition = Partition {
             name,
@@ -72,7 +78,24 @@ pub fn layout(size: u64, seed: &str) -> Result<Layout> {
         trial,
         boot,
         root,
+        table_length: table_length(firmware)?,
     })
+}
+
+/// The table begins behind the protective MBR and the header, and ends before the first blob.
+fn table_length(firmware: &[Blob]) -> Result<Option<u64>> {
+    const FIRST_ENTRY: u64 = 2 * SECTOR;
+    const ENTRY: u64 = 128;
+    const USUAL: u64 = 128;
+    const LEAST: u64 = 8;
+    let Some(first) = firmware.iter().map(|blob| blob.offset).min() else {
+        return Ok(None);
+    };
+    match first.saturating_sub(FIRST_ENTRY) / ENTRY {
+        USUAL.. => Ok(None),
+        length @ LEAST.. => Ok(Some(length)),
+        _ => bail!("firmware at byte {first} of the disk leaves no room for a partition table"),
+    }
 }
 
 impl Layout {
@@ -92,6 +115,9 @@ impl Layout {
     /// What `sfdisk` reads.
     pub fn sfdisk_script(&self) -> String {
         let mut script = format!("label: gpt\nlabel-id: {}\n", self.disk_id);
+        if let Some(length) = self.table_length {
+            script.push_str(&format!("table-length: {length}\n"));
+        }
         for p in self.partitions() {
             script.push_str(&format!(
                 "start={}, size={}, type={}, uuid={}, name={}{}\n",
@@ -143,7 +169,7 @@ mod tests {
 
     #[test]
     fn partitions_follow_each_other_and_end_before_the_backup_table() {
-        let layout = layout(4096 * MIB + 5, "seed").unwrap();
+        let layout = layout(4096 * MIB + 5, "seed", &[]).unwrap();
         let mut end = MIB;
         for partition in layout.partitions() {
             assert_eq!(partition.start, end);
@@ -158,8 +184,35 @@ mod tests {
     }
 
     #[test]
+    fn firmware_pushes_the_partitions_back_and_shortens_the_table() {
+        let check = |offset: u64, size: u64, start: u64, length: Option<u64>| {
+            let blob = Blob {
+                offset,
+                size,
+                path: "x".into(),
+            };
+            let layout = layout(4096 * MIB, "seed", &[blob]).unwrap();
+            assert_eq!(
+                (layout.esp.start, layout.table_length),
+                (start, length),
+                "{offset}"
+            );
+        };
+        check(128 << 10, 100_000, MIB, None);
+        check(384 << 10, 2 * MIB, 3 * MIB, None);
+        check(8 << 10, 600_000, MIB, Some(56));
+        check(8 * MIB, MIB + 1, 10 * MIB, None);
+        let early = Blob {
+            offset: 1024,
+            size: 1,
+            path: "x".into(),
+        };
+        assert!(layout(4096 * MIB, "seed", &[early]).is_err());
+    }
+
+    #[test]
     fn uboot_is_led_to_its_two_scripts() {
-        let layout = layout(4096 * MIB, "seed").unwrap();
+        let layout = layout(4096 * MIB, "seed", &[]).unwrap();
         let (grub, uboot) = (layout.sfdisk_script(), layout.for_uboot().sfdisk_script());
         assert!(!grub.contains("attrs"));
         let bootable: Vec<bool> = uboot.lines().map(|line| line.contains("attrs")).collect();
@@ -178,7 +231,7 @@ mod tests {
     #[test]
     fn a_disk_too_small_is_refused_with_the_least_size() {
         assert!(
-            layout(MIB, "s")
+            layout(MIB, "s", &[])
                 .unwrap_err()
                 .to_string()
                 .contains("1024 MiB")

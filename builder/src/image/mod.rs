@@ -2,6 +2,7 @@
 //! a folder; the folder becomes the root file system.
 
 pub mod filesystems;
+pub mod firmware;
 pub mod layout;
 pub mod uboot;
 
@@ -63,7 +64,6 @@ impl Format {
 
 /// Makes the image; `out` appears only when it is whole.
 pub fn make(request: &Request, progress: &Progress) -> Result<()> {
-    let layout = layout::layout(request.size, request.commit.as_str())?;
     let work = request.work.path();
     let (sysroot_dir, boot_dir) = (request.work.sub("sysroot")?, request.work.sub("boot")?);
     let trial = work.join("trial.img");
@@ -86,11 +86,14 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
         write_source(&tree, source)?;
     }
     let raw = work.join("disk.raw");
+    let blobs = firmware::of_tree(&tree)?;
+    let layout = layout::layout(request.size, request.commit.as_str(), &blobs)?;
     let layout = match flavour {
         BootFlavour::Grub => layout,
         BootFlavour::Uboot => layout.for_uboot(),
     };
     partition(&raw, &layout)?;
+    firmware::write(&raw, &blobs)?;
     copy_to(&trial, &raw, layout.trial.start)?;
     match flavour {
         BootFlavour::Grub => {

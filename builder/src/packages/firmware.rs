@@ -4,9 +4,13 @@
 use std::fmt::Write;
 
 use crate::board::Board;
+use crate::image::firmware::{DIR, file_name};
 
-/// Below the root of the tree; the files of the ESP and `versions.json`.
+/// Below the root of the tree; the files of the ESP.
 const EFI_DIR: &str = "usr/lib/ostree-boot/efi";
+
+/// The versions of the packages, beside what they brought.
+const VERSIONS: &str = "usr/lib/ostree-boot/versions.json";
 
 /// `$1` is the root file system, `$2` a folder of ours: firmware packages are fetched into it and the
 /// list of installed packages is written to `$2/packages` (name, version, architecture by tabs).
@@ -25,6 +29,10 @@ pub fn script(board: &Board) -> String {
                 text,
                 "install -D -m 644 {package}/{from} \"$1/{EFI_DIR}/{to}\""
             );
+        }
+        for (from, offset) in &firmware.raw {
+            let to = file_name(*offset, from);
+            let _ = writeln!(text, "install -D -m 644 {package}/{from} \"$1/{DIR}/{to}\"");
         }
     }
     text.push_str(&versions(board));
@@ -52,7 +60,7 @@ fn versions(board: &Board) -> String {
     let Some((last, others)) = board.firmware.split_last() else {
         return String::new();
     };
-    let mut text = String::from("{\n  echo '{'\n");
+    let mut text = format!("mkdir -p \"$(dirname \"$1/{VERSIONS}\")\"\n{{\n  echo '{{'\n");
     let line = |package: &str, comma: &str| {
         format!(
             "  echo \"  \\\"{package}\\\": \\\"$(dpkg-deb -f {package}_*.deb Version)\\\"{comma}\"\n"
@@ -62,7 +70,7 @@ fn versions(board: &Board) -> String {
         .iter()
         .for_each(|f| text.push_str(&line(&f.package, ",")));
     text.push_str(&line(&last.package, ""));
-    let _ = writeln!(text, "  echo '}}'\n}} > \"$1/{EFI_DIR}/versions.json\"");
+    let _ = writeln!(text, "  echo '}}'\n}} > \"$1/{VERSIONS}\"");
     text
 }
 
@@ -95,7 +103,7 @@ mod tests {
     fn versions_are_json() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
-        fs::create_dir_all(root.join(EFI_DIR)).unwrap();
+        fs::create_dir_all(&root).unwrap();
         let mut board = x86_64();
         board.firmware.truncate(2);
         for firmware in &board.firmware {
@@ -121,7 +129,7 @@ mod tests {
             .current_dir(dir.path())
             .run()
             .unwrap();
-        let text = fs::read(root.join(EFI_DIR).join("versions.json")).unwrap();
+        let text = fs::read(root.join(VERSIONS)).unwrap();
         let versions: std::collections::BTreeMap<String, String> =
             serde_json::from_slice(&text).unwrap();
         assert_eq!(versions["shim-signed"], "1+2~3");

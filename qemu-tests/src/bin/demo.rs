@@ -1,6 +1,7 @@
 //! The whole main job on one virtual machine: compose, image, boot, upgrade to a second real
 //! release, break, come back. Ends with what the device says of itself and with the measures.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -88,6 +89,9 @@ impl Demo {
             .run()?;
         let old = self.treefile("first", &POCKETS)?;
         let first = figures.time("compose", || self.compose(&old))?;
+        for (what, seconds) in self.timings()? {
+            figures.note(&format!("compose: {what}"), format!("{seconds:.1} s"));
+        }
         figures.time("plain mmdebstrap of the same packages", || {
             self.plain_mmdebstrap(&first)
         })?;
@@ -171,7 +175,9 @@ impl Demo {
         let printed = self
             .site
             .edge_build("compose")
-            .args(["--no-cache", "--board", &self.site.board, "--deb"])
+            .args(["--no-cache", "--timings"])
+            .arg(self.timings_file())
+            .args(["--board", &self.site.board, "--deb"])
             .arg(lab::updater_package(
                 &self.workspace,
                 &hardware::board(&self.site.board)?.arch.debian,
@@ -179,6 +185,17 @@ impl Demo {
             .arg(treefile)
             .text()?;
         Ok(printed.trim().parse()?)
+    }
+
+    fn timings_file(&self) -> PathBuf {
+        self.work.join("timings.json")
+    }
+
+    /// Seconds by step of the last compose.
+    fn timings(&self) -> Result<BTreeMap<String, f64>> {
+        let path = self.timings_file();
+        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(serde_json::from_slice(&text)?)
     }
 
     /// The test node over a copy of the treefiles, without some of the suites.
