@@ -20,6 +20,8 @@ use ostree::{
 /// Where stock OSTree keeps ed25519 signatures: `aay`, over the raw bytes of the commit object.
 const SIGNATURES: &str = "ostree.sign.ed25519";
 const REF_BINDING: &str = "ostree.ref-binding";
+/// Of libostree's 0 to 9 (it takes 6 without it): half the time of a commit for 3 % more bytes.
+const ZLIB_LEVEL: &str = "4";
 const AT_FDCWD: i32 = -100;
 const SETID: u32 = 0o6000;
 const TYPE_MASK: u32 = 0o170_000;
@@ -89,9 +91,7 @@ impl Repo {
     pub fn open_or_create(path: &Path) -> Result<Repo> {
         if !path.join("config").exists() {
             std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
-            ostree::Repo::new(&gio::File::for_path(path))
-                .create(RepoMode::Archive, cancellable())
-                .with_context(|| format!("making the repository {}", path.display()))?;
+            create(path).with_context(|| format!("making the repository {}", path.display()))?;
         }
         Repo::open(path)
     }
@@ -395,6 +395,14 @@ fn list_folder(folder: &gio::File, at: &str, out: &mut BTreeMap<String, Entry>) 
 }
 
 /// The type that libostree's optional argument wants, without one.
+fn create(path: &Path) -> Result<()> {
+    let repo = ostree::Repo::new(&gio::File::for_path(path));
+    repo.create(RepoMode::Archive, cancellable())?;
+    let config = repo.copy_config();
+    config.set_string("archive", "zlib-level", ZLIB_LEVEL);
+    Ok(repo.write_config(&config)?)
+}
+
 fn cancellable() -> Option<&'static gio::Cancellable> {
     None
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cmd::Cmd;
 use crate::config::UnitName;
@@ -52,11 +52,30 @@ pub fn run(root: &Path, units: &[UnitName], timeout: Duration) -> Result<Report>
     Ok(report)
 }
 
+/// The error is one line for the history: the check, how it ended and the last thing it said.
 fn run_program(path: &Path, timeout: Duration) -> Result<()> {
-    Cmd::new("timeout")
-        .args(["--kill-after=5", &timeout.as_secs().max(1).to_string()])
+    let seconds = timeout.as_secs().max(1);
+    let output = Cmd::new("timeout")
+        .args(["--kill-after=5", &seconds.to_string()])
         .arg(path)
-        .run()
+        .complete()?;
+    let how = match output.status.code() {
+        Some(0) => return Ok(()),
+        // What timeout(1) ends with, the second after --kill-after.
+        Some(124 | 137) => format!("not done within {seconds} s"),
+        Some(code) => format!("exit code {code}"),
+        None => output.status.to_string(),
+    };
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let said = last_line(&output.stderr).or_else(|| last_line(&output.stdout));
+    let said = said.map_or_else(String::new, |line| format!(", '{line}'"));
+    bail!("{}: {how}{said}", name.to_string_lossy())
+}
+
+fn last_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(line.trim().chars().take(200).collect())
 }
 
 /// Executable files by name; `/etc` masks `/usr/lib`, a link to `/dev/null` masks both.
@@ -124,9 +143,9 @@ mod tests {
         assert_eq!(report.passed, 2);
         assert_eq!(report.failed.len(), 1);
         assert!(
-            report.failed[0].contains("20-bad") && report.failed[0].contains("no disk"),
+            report.failed == ["20-bad: exit code 1, 'no disk'"],
             "{report:?}"
         );
-        assert_eq!(report.warnings.len(), 1);
+        assert_eq!(report.warnings, ["10-slow: not done within 1 s"]);
     }
 }
