@@ -18,6 +18,7 @@ use edge_build::repo::Repo;
 use edge_build::{compose, gate, key, serve, size, treefile, vm};
 use edge_ota::channel;
 use edge_ota::cmd::Cmd;
+use edge_ota::output;
 use edge_ota::types::BoardName;
 
 use cli::{Cli, Command};
@@ -28,11 +29,11 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupt::happened() => {
-            eprintln!("edge-build: interrupted; nothing half done is left");
+            output::say("edge-build: interrupted; nothing half done is left");
             ExitCode::from(interrupt::EXIT_CODE as u8)
         }
         Err(error) => {
-            eprintln!("edge-build: {error:#}");
+            output::say(format_args!("edge-build: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -73,7 +74,7 @@ fn run(cli: &Cli) -> Result<()> {
 
 fn generate_keys(out: &Path) -> Result<()> {
     for path in key::generate(out, &mut key::system_random)? {
-        println!("{}", path.display());
+        output::line(path.display())?;
     }
     Ok(())
 }
@@ -83,11 +84,11 @@ fn list_boards(cli: &Cli) -> Result<()> {
     for name in board::list(&dir)? {
         let board = board::read(&dir, &name)?;
         let note = board.refusal().map_or("", |_| "not supported");
-        println!(
+        output::line(format_args!(
             "{name:<20} {:<8} {:<6} {note}",
             board.arch.debian,
             board.boot.as_str()
-        );
+        ))?;
     }
     Ok(())
 }
@@ -104,11 +105,11 @@ fn check_boards(cli: &Cli, names: &[BoardName]) -> Result<()> {
         match board::read(&dir, name) {
             Err(error) => {
                 bad += 1;
-                eprintln!("edge-build: {error:#}");
+                output::say(format_args!("edge-build: {error:#}"));
             }
             Ok(board) => match board.refusal() {
-                Some(reason) => println!("{name}: not supported: {reason}"),
-                None => println!("{name}: good"),
+                Some(reason) => output::line(format_args!("{name}: not supported: {reason}"))?,
+                None => output::line(format_args!("{name}: good"))?,
             },
         }
     }
@@ -121,8 +122,8 @@ fn check_boards(cli: &Cli, names: &[BoardName]) -> Result<()> {
 fn print_size(args: &cli::Size) -> Result<()> {
     let report = size::report(&Repo::open(&args.repo)?, &args.commit, args.depth)?;
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
-        false => print!("{}", size::table(&report, args.lines)),
+        true => output::line(serde_json::to_string_pretty(&report)?)?,
+        false => output::print(size::table(&report, args.lines))?,
     }
     Ok(())
 }
@@ -130,8 +131,8 @@ fn print_size(args: &cli::Size) -> Result<()> {
 fn check(cli: &Cli, args: &cli::Check) -> Result<()> {
     let board = board(cli, &args.board)?;
     let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
-    println!("ref {}", treefile.reference);
-    println!(
+    output::line(format_args!("ref {}", treefile.reference))?;
+    output::line(format_args!(
         "packages {}",
         treefile
             .packages
@@ -139,8 +140,8 @@ fn check(cli: &Cli, args: &cli::Check) -> Result<()> {
             .cloned()
             .collect::<Vec<_>>()
             .join(" ")
-    );
-    println!("units {}", treefile.units.join(" "));
+    ))?;
+    output::line(format_args!("units {}", treefile.units.join(" ")))?;
     Ok(())
 }
 
@@ -173,7 +174,7 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
         let text = serde_json::to_string_pretty(&progress.timings())?;
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    println!("{commit}");
+    output::line(commit)?;
     Ok(())
 }
 
@@ -222,8 +223,8 @@ fn publish(args: &cli::Release) -> Result<()> {
         );
     }
     match args.skip_gate {
-        true => eprintln!(
-            "edge-build: the gate is skipped: a device may be unable to confirm this release"
+        true => output::say(
+            "edge-build: the gate is skipped: a device may be unable to confirm this release",
         ),
         false => gate::examine(&repo, &args.commit, &[])?,
     }
@@ -248,12 +249,12 @@ fn publish(args: &cli::Release) -> Result<()> {
         &terms,
         now()?,
     )?;
-    println!(
+    output::line(format_args!(
         "{}: {} is sequence {}",
         path.display(),
         manifest.version,
         manifest.sequence
-    );
+    ))?;
     Ok(())
 }
 
@@ -276,7 +277,7 @@ fn make_image(cli: &Cli, args: &cli::Image) -> Result<()> {
         work: &work_dir(cli)?,
     };
     image::make(&request, &Progress::new("image"))?;
-    println!("{}", args.out.display());
+    output::line(args.out.display())?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::disk::{self, Disk, PART_TRIAL};
 use crate::durable;
 use crate::exit::Stop;
 use crate::history::{self, Entry, Event};
+use crate::output;
 use crate::state::{self, State};
 use crate::sysroot::Sysroot;
 use crate::types::{CommitChecksum, Slot};
@@ -135,7 +136,8 @@ impl Device {
             version: (!version.is_empty()).then(|| version.to_owned()),
             detail: detail.to_owned(),
         };
-        eprint!("edge-ota: {}", history::table(std::slice::from_ref(&entry)));
+        let line = history::table(std::slice::from_ref(&entry));
+        output::say(format_args!("edge-ota: {}", line.trim_end()));
         history::append(&self.root.join(STATE_DIR), &entry)
     }
 
@@ -181,7 +183,7 @@ pub fn how_booted(root: &Path) -> Result<HowBooted> {
 fn load_state(root: &Path) -> State {
     let loaded = state::load(&root.join(STATE_DIR));
     if let Some(warning) = loaded.warning {
-        eprintln!("edge-ota: {warning}");
+        output::say(format_args!("edge-ota: {warning}"));
     }
     loaded.state
 }

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use edge_ota::device::Device;
 use edge_ota::exit::{self, Exit, Stop};
-use edge_ota::{config, decide, history, refusal, status, upgrade, verdict};
+use edge_ota::{config, decide, history, output, refusal, status, upgrade, verdict};
 
 use cli::{Agent, Cli, Command, Mark};
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("edge-ota: {error:#}");
+            output::say(format_args!("edge-ota: {error:#}"));
             exit::of(&error).into()
         }
     }
@@ -56,7 +56,7 @@ fn deadline(root: &Path) -> Duration {
     match config::load(root) {
         Ok(settings) => settings.trial.deadline,
         Err(error) => {
-            eprintln!("edge-ota: {error:#}");
+            output::say(format_args!("edge-ota: {error:#}"));
             config::DEADLINE
         }
     }
@@ -65,8 +65,8 @@ fn deadline(root: &Path) -> Duration {
 fn show_status(root: &Path, json: bool) -> Result<()> {
     let status = status::collect(&Device::open_to_read(root)?)?;
     match json {
-        true => println!("{}", status.to_json()?),
-        false => print!("{}", status.to_text()),
+        true => output::line(status.to_json()?)?,
+        false => output::print(status.to_text())?,
     }
     Ok(())
 }
@@ -74,8 +74,8 @@ fn show_status(root: &Path, json: bool) -> Result<()> {
 fn show_history(root: &Path, json: bool) -> Result<()> {
     let entries = Device::open_to_read(root)?.history()?;
     match json {
-        true => println!("{}", history::json(&entries)?),
-        false => print!("{}", history::table(&entries)),
+        true => output::line(history::json(&entries)?)?,
+        false => output::print(history::table(&entries))?,
     }
     Ok(())
 }
@@ -85,15 +85,15 @@ fn check(root: &Path, json: bool) -> Result<()> {
     let offer = upgrade::check(&device)?;
     let manifest = offer.candidate.manifest();
     if json {
-        println!("{}", serde_json::to_string_pretty(manifest)?);
+        output::line(serde_json::to_string_pretty(manifest)?)?;
     } else {
         let expires = refusal::utc(manifest.expires);
-        println!(
+        output::line(format_args!(
             "{} ({}), sequence {}, expires {expires}",
             manifest.version,
             manifest.commit.short(),
             manifest.sequence
-        );
+        ))?;
     }
     match device.sysroot.booted()? {
         Some(booted) if booted.commit == manifest.commit => Err(Stop::NothingNew.into()),
@@ -105,24 +105,24 @@ fn install(root: &Path, retry: bool, reboot: bool) -> Result<()> {
     let mut device = Device::open_to_write(root)?;
     let staged = upgrade::upgrade(&mut device, retry, progress::reporter())?;
     if !reboot {
-        println!(
+        output::line(format_args!(
             "{} is staged in slot {}: reboot to try it",
             staged.version, staged.slot
-        );
+        ))?;
         return Ok(());
     }
     upgrade::arm(&mut device)?;
-    println!(
+    output::line(format_args!(
         "{} is armed in slot {}: rebooting",
         staged.version, staged.slot
-    );
+    ))?;
     drop(device);
     verdict::reboot()
 }
 
 fn roll_back(root: &Path, reboot: bool) -> Result<()> {
     let slot = upgrade::rollback(&mut Device::open_to_write(root)?)?;
-    println!("slot {slot} boots next");
+    output::line(format_args!("slot {slot} boots next"))?;
     match reboot {
         true => verdict::reboot(),
         false => Ok(()),

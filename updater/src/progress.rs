@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use edge_ota::output;
 use edge_ota::sysroot::PullProgress;
 use edge_ota::upgrade::Step;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -25,7 +26,7 @@ pub fn reporter() -> impl Fn(Step) + Clone + 'static {
 fn on_terminal(bar: &Mutex<Option<ProgressBar>>, step: Step) {
     let Ok(mut bar) = bar.lock() else { return };
     match step {
-        Step::Checking => eprintln!("checking the channel"),
+        Step::Checking => output::say("checking the channel"),
         Step::Pulling(progress) => {
             let bar = bar.get_or_insert_with(new_bar);
             bar.set_length(progress.requested.into());
@@ -36,7 +37,7 @@ fn on_terminal(bar: &Mutex<Option<ProgressBar>>, step: Step) {
             if let Some(bar) = bar.take() {
                 bar.finish();
             }
-            eprintln!("deploying");
+            output::say("deploying");
         }
     }
 }
@@ -52,8 +53,8 @@ fn new_bar() -> ProgressBar {
 
 fn in_lines(told: &AtomicU32, step: Step) {
     match step {
-        Step::Checking => eprintln!("checking the channel"),
-        Step::Deploying => eprintln!("deploying"),
+        Step::Checking => output::say("checking the channel"),
+        Step::Deploying => output::say("deploying"),
         Step::Pulling(PullProgress {
             fetched,
             requested,
@@ -61,10 +62,10 @@ fn in_lines(told: &AtomicU32, step: Step) {
         }) if requested > 0 => {
             let tenth = fetched.saturating_mul(LINES) / requested;
             if told.fetch_max(tenth, Ordering::Relaxed) < tenth {
-                eprintln!(
+                output::say(format_args!(
                     "pulling: {fetched} of {requested} objects, {}",
                     HumanBytes(bytes)
-                );
+                ));
             }
         }
         Step::Pulling(_) => {}

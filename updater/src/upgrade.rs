@@ -11,6 +11,7 @@ use crate::exit::Stop;
 use crate::fetch::Source;
 use crate::history::Event;
 use crate::install::{self, SlotWrite};
+use crate::output;
 use crate::pull::{self, Verified};
 use crate::refusal::utc;
 use crate::state::{Staged, Standing};
@@ -60,7 +61,7 @@ fn trusted_root(device: &Device, source: &Source) -> Result<Root> {
     let root = trust::load_highest(&device.root.join(ROOTS_IN_TREE))?;
     let walked = trust::walk_stored(root, &device.stored_roots());
     if let Some(damaged) = walked.damaged {
-        eprintln!("edge-ota: {damaged:#}");
+        output::say(format_args!("edge-ota: {damaged:#}"));
     }
     let root = trust::advance(walked.root, &device.stored_roots(), |path| {
         Ok(source.get_if_there(path, MANIFEST_CAP)?)
@@ -279,7 +280,9 @@ fn make_room(device: &mut Device, slot: Slot, booted: &str, verified: &Verified)
     if fits(device, &missing)?.is_ok() {
         return Ok(());
     }
-    eprintln!("edge-ota: not enough space for a third tree: slot {slot} goes first");
+    output::say(format_args!(
+        "edge-ota: not enough space for a third tree: slot {slot} goes first"
+    ));
     unstage(device, slot)?;
     install::retire(device.boot.as_mut(), slot)?;
     device

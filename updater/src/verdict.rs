@@ -14,6 +14,7 @@ use crate::exit::Stop;
 use crate::health;
 use crate::history::Event;
 use crate::install;
+use crate::output;
 use crate::state::Standing;
 use crate::types::Slot;
 
@@ -28,7 +29,7 @@ pub fn at_boot(device: &mut Device) -> Result<()> {
     settle(device)?;
     for chore in [own_ids, grow_root] {
         if let Err(error) = chore(device) {
-            eprintln!("edge-ota: {error:#}");
+            output::say(format_args!("edge-ota: {error:#}"));
         }
     }
     Ok(())
@@ -187,10 +188,13 @@ pub fn judge(
 ) -> Result<()> {
     let report = health::run(root, &settings.health.units, settings.health.check_timeout)?;
     for warning in &report.warnings {
-        eprintln!("edge-ota: wanted check: {warning}");
+        output::say(format_args!("edge-ota: wanted check: {warning}"));
     }
     if report.failed.is_empty() {
-        eprintln!("edge-ota: {} health checks passed", report.passed);
+        output::say(format_args!(
+            "edge-ota: {} health checks passed",
+            report.passed
+        ));
         return Ok(());
     }
     let reason = report.failed.join("; ");
@@ -221,7 +225,7 @@ pub fn deadline(open: impl Fn() -> Result<Device>, after: Duration) -> Result<()
         ),
         Ok(_) => Ok(()),
         Err(error) => {
-            eprintln!("edge-ota: {error:#}");
+            output::say(format_args!("edge-ota: {error:#}"));
             reboot()
         }
     }
