@@ -1,24 +1,27 @@
-//! The only file of this crate that names libostree: repository, deployments, pruning.
+//! The only room of this crate that names libostree: repository, deployments, pruning.
 //!
 //! Slots are two pinned deployments. libostree writes no boot loader files (`sysroot.bootloader=none`)
 //! and `/ostree/slot-a`, `/ostree/slot-b` are links of ours to the deployments.
+
+mod commit;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ostree::gio;
-use ostree::glib::{self, Variant, VariantDict, VariantTy};
+use ostree::glib::{self, VariantDict};
 
 use crate::durable;
 use crate::fetch::FetchError;
 use crate::types::{CommitChecksum, Slot};
+pub use commit::{CommitInfo, detached_signatures};
+use commit::{ObjectKind, typed};
 
 /// The stateroot: `/ostree/deploy/edge`.
 pub const STATEROOT: &str = "edge";
-const SIGNATURE_KEY: &str = "ostree.sign.ed25519";
 /// Keeps what is pulled from being pruned until it is deployed.
 const PULLED_REF: &str = "edge-ota/pulled";
 const REMOTE: &str = "edge-ota";
@@ -35,33 +38,6 @@ pub struct Deployment {
     /// `<commit>.<serial>`
     pub id: String,
     pub booted: bool,
-}
-
-/// What a commit says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CommitInfo {
-    pub version: String,
-    pub board: String,
-    pub bootable: bool,
-    pub timestamp: u64,
-    pub kernel_size: u64,
-    pub initramfs_size: u64,
-    objects: Vec<ObjectSize>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ObjectSize {
-    checksum: String,
-    kind: ObjectKind,
-    archived: u64,
-    unpacked: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ObjectKind {
-    File,
-    DirTree,
-    DirMeta,
 }
 
 /// What a pull would bring.
@@ -443,136 +419,4 @@ fn pull_error(error: &glib::Error, url: &str) -> anyhow::Error {
 
 fn id_of(deployment: &ostree::Deployment) -> String {
     format!("{}.{}", deployment.csum(), deployment.deployserial())
-}
-
-impl CommitInfo {
-    /// Reads a raw commit object. Everything in it is hostile until its signature was checked.
-    pub fn from_raw(raw: &[u8]) -> Result<Self> {
-        Self::from_variant(&typed(raw, "(a{sv}aya(say)sstayay)")?)
-    }
-
-    fn from_variant(variant: &Variant) -> Result<Self> {
-        let metadata = VariantDict::new(Some(&variant.child_value(0)));
-        let text = |key: &str| {
-            metadata
-                .lookup::<String>(key)
-                .ok()
-                .flatten()
-                .unwrap_or_default()
-        };
-        let number = |key: &str| metadata.lookup::<u64>(key).ok().flatten().unwrap_or(0);
-        let timestamp = variant
-            .child_value(5)
-            .get::<u64>()
-            .map(u64::from_be)
-            .context("a commit without a time")?;
-        let objects = match metadata.lookup_value("ostree.sizes", None) {
-            Some(sizes) => parse_sizes(&sizes)?,
-            None => Vec::new(),
-        };
-        Ok(Self {
-            version: text("version"),
-            board: text("edge-ota.board"),
-            bootable: metadata
-                .lookup::<bool>("ostree.bootable")
-                .ok()
-                .flatten()
-                .unwrap_or(false),
-            timestamp,
-            kernel_size: number("edge-ota.kernel-size"),
-            initramfs_size: number("edge-ota.initramfs-size"),
-            objects,
-        })
-    }
-
-    pub fn has_sizes(&self) -> bool {
-        !self.objects.is_empty()
-    }
-}
-
-/// `ostree.sizes`: an array of byte arrays, each 32 bytes of checksum, the archived and the unpacked
-/// size as LEB128 numbers, and the object type (ostree-core.h: 1 file, 2 dirtree, 3 dirmeta, 4 commit).
-fn parse_sizes(sizes: &Variant) -> Result<Vec<ObjectSize>> {
-    let entries: Vec<Vec<u8>> = sizes.get().context("ostree.sizes is malformed")?;
-    let parse = |entry: &[u8]| -> Option<Option<ObjectSize>> {
-        let (checksum, rest) = entry.split_at_checked(32)?;
-        let (archived, rest) = leb128(rest)?;
-        let (unpacked, rest) = leb128(rest)?;
-        let kind = match rest.first() {
-            None | Some(1) => ObjectKind::File,
-            Some(2) => ObjectKind::DirTree,
-            Some(3) => ObjectKind::DirMeta,
-            Some(_) => return Some(None),
-        };
-        Some(Some(ObjectSize {
-            checksum: crate::boot::records::hex(checksum),
-            kind,
-            archived,
-            unpacked,
-        }))
-    };
-    let mut objects = Vec::with_capacity(entries.len());
-    for entry in &entries {
-        objects.extend(parse(entry).context("ostree.sizes is malformed")?);
-    }
-    Ok(objects)
-}
-
-fn leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0u64;
-    for (i, byte) in bytes.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f).checked_shl(7 * u32::try_from(i).ok()?)?;
-        if byte & 0x80 == 0 {
-            return Some((value, bytes.get(i + 1..)?));
-        }
-    }
-    None
-}
-
-/// The signatures in a commit's detached metadata.
-pub fn detached_signatures(detached: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let dict = VariantDict::new(Some(&typed(detached, "a{sv}")?));
-    match dict.lookup_value(SIGNATURE_KEY, Some(VariantTy::new("aay")?)) {
-        Some(value) => value
-            .get()
-            .with_context(|| format!("{SIGNATURE_KEY} is malformed")),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn typed(bytes: &[u8], ty: &str) -> Result<Variant> {
-    let ty = VariantTy::new(ty)?;
-    let variant = Variant::from_bytes_with_type(&glib::Bytes::from(bytes), ty);
-    if !variant.is_normal_form() {
-        bail!("not a well-formed value of type {ty}");
-    }
-    Ok(variant)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leb128_reads_what_libostree_writes() {
-        let check = |bytes: &[u8], expected: Option<(u64, usize)>| {
-            assert_eq!(
-                leb128(bytes).map(|(v, rest)| (v, rest.len())),
-                expected,
-                "{bytes:?}"
-            );
-        };
-        check(&[0x05], Some((5, 0)));
-        check(&[0x80, 0x01, 0xff], Some((128, 1)));
-        check(&[0x80], None);
-        check(&[0xff; 11], None);
-        check(&[], None);
-    }
-
-    #[test]
-    fn hostile_metadata_is_an_error() {
-        assert!(detached_signatures(b"garbage").is_err());
-        assert!(CommitInfo::from_raw(&[0xff; 100]).is_err());
-        assert_eq!(detached_signatures(b"").unwrap(), Vec::<Vec<u8>>::new());
-    }
 }
