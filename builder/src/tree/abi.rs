@@ -73,11 +73,10 @@ fn look(root: &Path, dir: &Path, abi: Abi, found: &mut Found) -> Result<()> {
             .file_type();
         if kind.is_dir() {
             look(root, &inner, abi, found)?;
-        } else if kind.is_file()
-            && let Some(right) = judge(&path, abi)?
-        {
-            found.count += 1;
-            if !right {
+        } else if kind.is_file() {
+            let right = judge(&path, abi)?;
+            found.count += usize::from(right.is_some());
+            if right == Some(false) {
                 found.wrong.push(format!("/{}", inner.display()));
             }
         }
