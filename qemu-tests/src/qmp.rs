@@ -74,6 +74,24 @@ impl Qmp {
         }
     }
 
+    /// As [`Qmp::monitor`], for a line that is answered.
+    pub fn ask_monitor(&mut self, line: &str) -> Result<String> {
+        let answer = self.execute("human-monitor-command", json!({"command-line": line}))?;
+        Ok(answer.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The names of the events that nobody waited for.
+    pub fn unheard_events(&mut self) -> Result<Vec<String>> {
+        while let Some(message) = self.read(Instant::now() + Duration::from_millis(100))? {
+            self.keep_event(message);
+        }
+        let names = self
+            .events
+            .iter()
+            .filter_map(|event| event.get("event")?.as_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// The next event of that name (`RESET`, `SHUTDOWN`, `WATCHDOG`); earlier others are dropped.
     pub fn wait_for_event(&mut self, name: &str, deadline: Duration) -> Result<Value> {
         let end = Instant::now() + deadline;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -116,10 +117,21 @@ pub fn commit(
 /// The content of a file of a commit.
 pub fn read_file(repo: &Path, commit: &CommitChecksum, path: &str) -> Result<Vec<u8>> {
     let act = || -> Result<Vec<u8>> {
-        let (root, _) = open(repo)?.read_commit(commit.as_str(), NONE)?;
+        let repo = open(repo)?;
+        let (root, _) = repo.read_commit(commit.as_str(), NONE)?;
         let file = root.resolve_relative_path(path);
-        let (bytes, _) = file.load_contents(NONE)?;
-        Ok(bytes.to_vec())
+        let file = file
+            .downcast::<ostree::RepoFile>()
+            .map_err(|_| anyhow::anyhow!("libostree gave no file"))?;
+        file.ensure_resolved()?;
+        // What GFile itself offers complains about the type of its stream.
+        let (content, _, _) = repo.load_file(&file.checksum(), NONE)?;
+        let mut bytes = Vec::new();
+        content
+            .context("it is no file")?
+            .into_read()
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
     };
     act().with_context(|| format!("reading {path} of {commit}"))
 }

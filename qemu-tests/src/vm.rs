@@ -250,10 +250,28 @@ impl Vm {
     }
 
     /// The ends of its logs, for the report of a failed test.
-    pub fn last_words(&self) -> Result<String> {
+    pub fn last_words(&mut self) -> Result<String> {
         let console = console::tail(&self.config.dir.join("console.log"), 40)?;
         let reports = console::tail(&self.config.dir.join("report.log"), 5)?;
-        Ok(format!("--- console\n{console}\n--- reports\n{reports}"))
+        let machine = self
+            .machine()
+            .unwrap_or_else(|e| format!("QEMU does not answer: {e:#}"));
+        Ok(format!(
+            "--- console\n{console}\n--- reports\n{reports}\n--- machine\n{machine}"
+        ))
+    }
+
+    /// Where its processors are: a machine that hangs says nothing itself.
+    fn machine(&mut self) -> Result<String> {
+        let events = self.qmp.unheard_events()?.join(" ");
+        let registers = self.qmp.ask_monitor("info registers -a")?;
+        let places = registers.lines().filter(|line| {
+            ["CPU#", "RIP=", "EIP=", " PC=", "PSR="]
+                .iter()
+                .any(|what| line.contains(what))
+        });
+        let places: Vec<&str> = places.map(str::trim).collect();
+        Ok(format!("events: {events}\n{}", places.join("\n")))
     }
 
     fn launch(config: VmConfig, extra: &[&str]) -> Result<Self> {
