@@ -27,8 +27,8 @@ const RATIOS: [(&str, &str, &str); 1] = [(
 /// Why the ratio is what it is.
 const COMPOSE: &str = "\
 Compose does more than plain mmdebstrap: it packs the installed packages for the cache and unpacks them, chooses and
-unpacks kernel modules, makes the initramfs, and compresses and checksums every file on one core (zlib level 4; level 6
-takes twice as long for 2.5 % fewer bytes). The nearer the mirror, the more that weighs.
+unpacks kernel modules, makes the initramfs, and compresses and checksums every file on one core. The nearer the
+mirror, the more that weighs.
 ";
 
 impl Figures {
