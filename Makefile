@@ -9,6 +9,8 @@ ARCH = $(shell dpkg --print-architecture)
 BOARD ?= x86_64
 
 STEP = .ci/step
+BOARD_ARCH = $(shell sed -n 's/^debian = "\(.*\)"$$/\1/p' boards/$(BOARD).toml)
+with_mirror = .ci/mirror $(1) "$(TARGET)"
 
 .PHONY: help setup build deb updater demo test test-all test-board bench figures audit fmt lint install install-builder \
 	install-updater uninstall clean
@@ -37,21 +39,24 @@ figures: deb ## As demo, and keep the measures in docs/figures.md
 	@$(STEP) "demo" "$(TARGET)/release/demo" --figures docs/figures.md
 
 test: deb ## Run the units, the integration tests and the machine tests
+	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
-	@cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
+	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
 
 # The boards whose machines are emulated at a fraction of the speed run the cases that tell boards apart.
-OTHER_BOARDS = aarch64
+OTHER_BOARDS = aarch64 armhf
 BOARD_TESTS = test(slots_take_turns) or test(failing_health) or test(garbage_initramfs) \
-	or test(damaged_records) or test(cuts_during_the_upgrade)
+	or test(damaged_records) or test(cuts_during_the_upgrade) or test(initramfs_is_the_same)
 
 test-all: fmt lint audit deb ## All checks, all tests, every machine
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
-	@cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter
+	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
+	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter
 	@for board in $(OTHER_BOARDS); do $(MAKE) --no-print-directory test-board BOARD=$$board || exit 1; done
 
-test-board: updater ## Run the machine tests that tell boards apart on BOARD
-	@EDGE_TEST_BOARD=$(BOARD) cargo nextest run -p qemu-tests --locked --profile $(NEXTEST_PROFILE) \
+test-board: setup ## Run the machine tests that tell boards apart on BOARD
+	@$(call with_mirror,$(BOARD_ARCH)) $(STEP) "updater for $(BOARD)" .ci/updater $(BOARD) "$(TARGET)"
+	@EDGE_TEST_BOARD=$(BOARD) $(call with_mirror,$(BOARD_ARCH)) cargo nextest run -p qemu-tests --locked --profile $(NEXTEST_PROFILE) \
 		--ignore-default-filter -E '$(BOARD_TESTS)'
 
 bench: build ## Run the benchmarks

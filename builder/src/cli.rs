@@ -105,6 +105,9 @@ pub struct Compose {
     /// Debian's security mirror [default: that of this machine's apt]
     #[arg(long, value_name = "URL")]
     pub security_mirror: Option<String>,
+    /// What the mirrors are signed with [default: Debian's keyring]
+    #[arg(long, value_name = "FILE")]
+    pub mirror_keyring: Option<PathBuf>,
     /// Install the packages anew, whatever the cache holds
     #[arg(long)]
     pub no_cache: bool,

@@ -18,8 +18,8 @@ use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
 use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
-use crate::tree::{abi, layout};
-use crate::treefile::Treefile;
+use crate::tree::{abi, dracut, layout};
+use crate::treefile::{InitramfsMaker, Treefile};
 use crate::{sign, version};
 
 /// The updater's units that every tree enables.
@@ -101,7 +101,7 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
     }
 
     let step = progress.step("making the initramfs");
-    let image = initramfs::build(&root, &laid_out.kernel, &drivers(request.board))?;
+    let image = make_initramfs(&root, &laid_out.kernel, request)?;
     let path = root.join(&laid_out.kernel.dir).join("initramfs.img");
     fs::write(&path, &image).with_context(|| format!("writing {}", path.display()))?;
     step.done_with(&format!("{:.1} MB", image.len() as f64 / 1e6));
@@ -182,6 +182,9 @@ fn node_of(request: &Request, version: &str) -> Result<Node> {
 fn board_json(request: &Request) -> Result<Vec<u8>> {
     let mut kargs = request.board.kargs();
     kargs.extend(KERNEL_ARGUMENTS.iter().map(|&arg| arg.to_owned()));
+    if request.treefile.initramfs == InitramfsMaker::Dracut {
+        kargs.extend(dracut::KERNEL_ARGUMENTS.iter().map(|&arg| arg.to_owned()));
+    }
     kargs.extend(request.treefile.kernel_arguments.iter().cloned());
     let file = BoardFile {
         board: request.board.name.clone(),
@@ -266,6 +269,17 @@ fn choose_modules(root: &Path, kernel: &Kernel, request: &Request) -> Result<Kep
     let names = index.select(&words)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     modules::keep_only(root, kernel, &index.closure(&names)?)
+}
+
+fn make_initramfs(root: &Path, kernel: &Kernel, request: &Request) -> Result<Vec<u8>> {
+    let treefile = request.treefile;
+    match treefile.initramfs {
+        InitramfsMaker::Own => initramfs::build(root, kernel, &drivers(request.board)),
+        InitramfsMaker::Dracut => {
+            dracut::build(root, kernel, &request.board.initramfs.modules, request.now)
+                .with_context(|| treefile.path.display().to_string())
+        }
+    }
 }
 
 fn drivers(board: &Board) -> Drivers {

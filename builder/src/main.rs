@@ -154,6 +154,7 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
     let mirrors = MirrorOptions {
         mirror: args.mirror.clone(),
         security_mirror: args.security_mirror.clone(),
+        keyring: args.mirror_keyring.clone(),
     };
     let request = compose::Request {
         treefile: &treefile,

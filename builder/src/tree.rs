@@ -1,10 +1,11 @@
 //! From an unpacked root file system to a folder that can be committed.
 //!
 //! The order: [`layout::scrub`], [`node::apply`], [`layout::apply`], [`kernel::check`],
-//! [`initramfs::build`].
+//! [`initramfs::build`] or [`dracut::build`].
 
 pub mod abi;
 pub mod cpio;
+pub mod dracut;
 pub mod elf;
 pub mod initramfs;
 pub mod kernel;

@@ -1,6 +1,7 @@
 //! What all tests share, made once for each content of the work tree: keys, a published first
 //! release, an image, and a machine that has booted from it and sleeps in a snapshot.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,20 @@ pub fn updater_package(workspace: &Path, debian: &str) -> Result<PathBuf> {
     )
 }
 
+/// The mirror that `.ci/mirror` stands in with where the machine's own is not whole for an architecture.
+fn mirror_arguments(debian: &str) -> Vec<OsString> {
+    let options = [
+        ("--mirror", "MIRROR"),
+        ("--security-mirror", "SECURITY_MIRROR"),
+        ("--mirror-keyring", "KEYRING"),
+    ];
+    let named = options.into_iter().filter_map(|(flag, name)| {
+        let variable = format!("EDGE_TEST_{}_{name}", debian.to_uppercase());
+        Some([flag.into(), std::env::var_os(variable)?])
+    });
+    named.flatten().collect()
+}
+
 /// Writes the test node's treefile over the treefiles in `treefiles`, with a fresh SSH key for root
 /// beside it; returns the treefile.
 pub fn write_treefile(treefiles: &Path, dir: &Path, ssh_key: &Path) -> Result<PathBuf> {
@@ -176,6 +191,7 @@ fn make(workspace: &Path, home: &Path, dir: &Path, board: &Board) -> Result<()> 
             .edge_build("compose")
             .args(["--board", &site.board, "--deb"])
             .arg(updater_package(workspace, &board.arch.debian)?)
+            .args(mirror_arguments(&board.arch.debian))
             .arg(&treefile)
             .text()?;
         Ok(printed.trim().parse::<CommitChecksum>()?)

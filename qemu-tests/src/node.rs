@@ -27,7 +27,12 @@ pub struct Node {
 /// Runs one case on a machine that has just reached its good verdict. On failure the folder with the
 /// logs and disks stays and the ends of the logs are printed.
 pub fn case(name: &str, act: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
-    run(name, resumed, act)
+    run(&site::board_under_test(), name, resumed, act)
+}
+
+/// As [`case`], on a board that the tests of every change run on beside the one under test.
+pub fn case_on(board: &str, name: &str, act: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
+    run(board, name, resumed, act)
 }
 
 /// As [`case`], from power on with the firmware given.
@@ -37,6 +42,7 @@ pub fn case_from_power_on(
     act: impl FnOnce(&mut Node) -> Result<()>,
 ) -> Result<()> {
     run(
+        &site::board_under_test(),
         name,
         |lab, dir| powered_on(lab, dir, firmware, Vec::new()),
         act,
@@ -53,7 +59,7 @@ pub fn case_with_disks(
         let disks = more(&lab, &dir)?;
         powered_on(lab, dir, Firmware::Plain, disks)
     };
-    run(name, start, act)
+    run(&site::board_under_test(), name, start, act)
 }
 
 impl Node {
@@ -152,11 +158,12 @@ pub fn expect_settled(status: &Status, slot: Slot, commit: &CommitChecksum) -> R
 }
 
 fn run(
+    board: &str,
     name: &str,
     start: impl FnOnce(Lab, PathBuf) -> Result<Node>,
     act: impl FnOnce(&mut Node) -> Result<()>,
 ) -> Result<()> {
-    let lab = Lab::open(&site::board_under_test())?;
+    let lab = Lab::open(board)?;
     let dir = lab.runs.join(name);
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
@@ -183,9 +190,13 @@ fn run(
 fn resumed(lab: Lab, dir: PathBuf) -> Result<Node> {
     let disk = dir.join("disk.qcow2");
     // The snapshot lives in the files themselves, so they are copied and not overlaid.
-    for name in ["disk.qcow2", "vars.qcow2"] {
-        fs::copy(lab.asleep.join(name), dir.join(name))
-            .with_context(|| format!("copying {name}"))?;
+    for entry in fs::read_dir(&lab.asleep)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "qcow2") {
+            let name = path.file_name().context("a file without a name")?;
+            fs::copy(&path, dir.join(name))
+                .with_context(|| format!("copying {}", path.display()))?;
+        }
     }
     rebase(&lab, &disk)?;
     let vm = Vm::resume(config(&lab, &dir, disk)?, GOOD)?;

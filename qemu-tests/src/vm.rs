@@ -266,7 +266,7 @@ impl Vm {
         let events = self.qmp.unheard_events()?.join(" ");
         let registers = self.qmp.ask_monitor("info registers -a")?;
         let places = registers.lines().filter(|line| {
-            ["CPU#", "RIP=", "EIP=", " PC=", "PSR="]
+            ["CPU#", "RIP=", "EIP=", " PC=", "R15=", "PSR="]
                 .iter()
                 .any(|what| line.contains(what))
         });

@@ -1,6 +1,8 @@
 //! Where a suite is served. A treefile's mirror counts first, then the command line, then the
 //! environment, then what the build machine's own apt uses.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, anyhow};
 use edge_ota::cmd::Cmd;
 
@@ -8,6 +10,7 @@ use crate::treefile::Suite;
 
 pub const MIRROR_VARIABLE: &str = "EDGE_BUILD_MIRROR";
 pub const SECURITY_MIRROR_VARIABLE: &str = "EDGE_BUILD_SECURITY_MIRROR";
+pub const MIRROR_KEYRING_VARIABLE: &str = "EDGE_BUILD_MIRROR_KEYRING";
 
 /// Debian's suites that share one mirror; the pockets `-updates` and `-backports` go with them.
 const CODENAMES: [&str; 8] = [
@@ -21,6 +24,8 @@ pub struct MirrorOptions {
     pub mirror: Option<String>,
     /// Serves `trixie-security`.
     pub security_mirror: Option<String>,
+    /// What both are signed with, where it is not Debian's keyring: mirrors that leave packages out sign anew.
+    pub keyring: Option<PathBuf>,
 }
 
 impl MirrorOptions {
@@ -32,6 +37,9 @@ impl MirrorOptions {
             security_mirror: self
                 .security_mirror
                 .or_else(|| variable(SECURITY_MIRROR_VARIABLE)),
+            keyring: self
+                .keyring
+                .or_else(|| variable(MIRROR_KEYRING_VARIABLE).map(PathBuf::from)),
         }
     }
 }
@@ -120,7 +128,7 @@ mod tests {
     fn the_nearest_word_wins() {
         let asked = MirrorOptions {
             mirror: Some("http://asked.example/".into()),
-            security_mirror: None,
+            ..MirrorOptions::default()
         };
         let none = MirrorOptions::default();
         let table = [

@@ -63,7 +63,7 @@ pub fn collect(treefile: &Treefile, options: &MirrorOptions) -> Result<Vec<Sourc
     for suite in &treefile.suites {
         let uri = mirrors::resolve(suite, options, &machine)
             .with_context(|| treefile.path.display().to_string())?;
-        sources.push(of_suite(suite, uri, &treefile.path)?);
+        sources.push(of_suite(suite, uri, options, &treefile.path)?);
     }
     for path in &treefile.repos {
         let text =
@@ -83,10 +83,15 @@ pub fn collect(treefile: &Treefile, options: &MirrorOptions) -> Result<Vec<Sourc
     Ok(sources)
 }
 
-fn of_suite(suite: &Suite, uri: String, file: &Path) -> Result<Source> {
+fn of_suite(suite: &Suite, uri: String, options: &MirrorOptions, file: &Path) -> Result<Source> {
+    let asked = options
+        .keyring
+        .as_deref()
+        .filter(|_| suite.mirror.is_none());
     let key = suite
         .signed_by
         .as_deref()
+        .or(asked)
         .unwrap_or(Path::new(DEBIAN_KEYRING));
     Ok(Source {
         uri,
@@ -248,6 +253,35 @@ mod tests {
         for (text, expected) in table {
             let error = parse(text, Path::new("x.sources")).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_keyring_wins() {
+        let asked = MirrorOptions {
+            keyring: Some("/asked.gpg".into()),
+            ..MirrorOptions::default()
+        };
+        let none = MirrorOptions::default();
+        let own = Some("http://own.example");
+        for (mirror, signed_by, options, expected) in [
+            (None, None, &none, DEBIAN_KEYRING),
+            (None, None, &asked, "/asked.gpg"),
+            (own, None, &asked, DEBIAN_KEYRING),
+            (None, Some("/own.gpg"), &asked, "/own.gpg"),
+        ] {
+            let suite = Suite {
+                name: "trixie".into(),
+                components: vec!["main".into()],
+                mirror: mirror.map(str::to_owned),
+                signed_by: signed_by.map(PathBuf::from),
+            };
+            let source = of_suite(&suite, String::new(), options, Path::new("t.yaml")).unwrap();
+            assert_eq!(
+                source.signed_by,
+                Path::new(expected),
+                "{mirror:?} {signed_by:?}"
+            );
         }
     }
 

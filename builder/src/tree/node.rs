@@ -223,7 +223,7 @@ exec chroot "$1" /.edge-postprocess
 "#;
 
 /// Runs a script in the tree without network, and without mounts or processes left behind.
-fn run_script(root: &Path, script: &Script) -> Result<()> {
+pub fn run_script(root: &Path, script: &Script) -> Result<()> {
     let path = root.join(".edge-postprocess");
     rooted::put(&path, &script.text)?;
     rooted::set_mode(&path, 0o700)?;

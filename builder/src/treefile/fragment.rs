@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::document::{self, At, Kind, Node, ParseError};
 use super::keys;
-use super::values::{KernelOption, KernelVersion};
+use super::values::{InitramfsMaker, KernelOption, KernelVersion};
 
 type Parsed<T> = Result<T, ParseError>;
 
@@ -37,6 +37,7 @@ pub struct EdgeFragment {
     pub kernel_arguments: Vec<String>,
     pub kernel_options: Vec<KernelOption>,
     pub kernel_min_version: Option<KernelVersion>,
+    pub initramfs: Option<InitramfsMaker>,
     pub kernel_modules: Vec<String>,
     pub modules_load: Vec<String>,
     pub health_units: Vec<String>,
@@ -108,6 +109,7 @@ fn edge(node: Node, dir: &Path) -> Parsed<EdgeFragment> {
     for (key, node) in map(node)? {
         match key.value.as_str() {
             "suites" => f.suites = each(node, |n| suite(n, dir))?,
+            "initramfs" => f.initramfs = Some(parsed(node)?),
             "sysctls" => f.sysctls = sysctls(node)?,
             "kernel-arguments" => f.kernel_arguments = each(node, word)?,
             "kernel-options" => f.kernel_options = each(node, parsed)?,

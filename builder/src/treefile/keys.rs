@@ -20,6 +20,7 @@ pub const TOP: &[&str] = &[
 
 pub const EDGE: &[&str] = &[
     "suites",
+    "initramfs",
     "sysctls",
     "kernel-arguments",
     "kernel-options",

@@ -16,7 +16,7 @@ use edge_ota::types::RefName;
 use document::ParseError;
 pub use fragment::{AddFile, Suite};
 use fragment::{Fragment, parse};
-pub use values::{KernelOption, KernelVersion};
+pub use values::{InitramfsMaker, KernelOption, KernelVersion};
 
 const MAX_INCLUDE_DEPTH: usize = 16;
 
@@ -47,6 +47,7 @@ pub struct Treefile {
     pub kernel_arguments: Vec<String>,
     pub kernel_options: Vec<KernelOption>,
     pub kernel_min_version: KernelVersion,
+    pub initramfs: InitramfsMaker,
     /// Modules and folders of modules to keep; all of them where none is named.
     pub kernel_modules: Vec<String>,
     pub modules_load: Vec<String>,

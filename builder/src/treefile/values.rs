@@ -18,12 +18,38 @@ pub struct KernelVersion {
     pub patch: u32,
 }
 
+/// Who makes the initramfs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InitramfsMaker {
+    /// The builder, on the host: a root file system on a plain partition.
+    #[default]
+    Own,
+    /// dracut, in the tree: LVM, LUKS, RAID, multipath.
+    Dracut,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{value}' is not a {what}: {rule}")]
 pub struct ValueError {
     what: &'static str,
     value: String,
     rule: &'static str,
+}
+
+impl FromStr for InitramfsMaker {
+    type Err = ValueError;
+
+    fn from_str(s: &str) -> Result<Self, ValueError> {
+        match s {
+            "own" => Ok(Self::Own),
+            "dracut" => Ok(Self::Dracut),
+            _ => Err(ValueError {
+                what: "maker of an initramfs",
+                value: s.to_owned(),
+                rule: "write own or dracut",
+            }),
+        }
+    }
 }
 
 impl FromStr for KernelOption {

@@ -97,6 +97,7 @@ edge:
   kernel-arguments: [quiet]
   kernel-options: [CONFIG_CPUSETS=y]
   kernel-min-version: 5.10
+  initramfs: dracut
   kernel-modules: [ext4 fs/nls/, veth]
   modules-load: [overlay]
   health-units: [ssh.service]
@@ -142,6 +143,7 @@ edge:
     assert_eq!(f.edge.sysctls["vm.max_map_count"], "262144");
     assert_eq!(f.edge.kernel_modules, ["ext4", "fs/nls/", "veth"]);
     assert_eq!(f.edge.kernel_min_version.unwrap().to_string(), "5.10.0");
+    assert_eq!(f.edge.initramfs, Some(InitramfsMaker::Dracut));
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! dracut's initramfs, for machines whose root file system is on LVM, LUKS, RAID or multipath: made in the
+//! tree by the tree's own dracut, so under emulation where the board's architecture is another.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::kernel::Kernel;
+use super::node::{self, Script};
+use super::{cpio, initramfs, rooted};
+
+/// What makes dracut's emergency mode reset the machine instead of waiting for somebody.
+pub const KERNEL_ARGUMENTS: &[&str] = &["rd.shell=0", "rd.emergency=reboot", "rd.timeout=90"];
+
+const PROGRAM: &str = "usr/bin/dracut";
+
+/// Where dracut leaves the image.
+const IMAGE: &str = ".edge-initramfs";
+
+/// Makes the initramfs of a laid out tree and checks what is in it.
+pub fn build(root: &Path, kernel: &Kernel, drivers: &[String], time: u64) -> Result<Vec<u8>> {
+    if rooted::resolve(root, Path::new(PROGRAM))?.is_none() {
+        bail!("initramfs is dracut, but the tree has no /{PROGRAM}: add the package dracut-core");
+    }
+    let text = script(&kernel.release, drivers, time);
+    let name = "dracut".to_owned();
+    node::run_script(root, &Script { name, text }).context("making the initramfs with dracut")?;
+    let path = root.join(IMAGE);
+    let image = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    rooted::remove(&path)?;
+    let paths = cpio::names(&image).context("reading what dracut made")?;
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let missing = initramfs::missing(&paths);
+    if !missing.is_empty() {
+        bail!("dracut's initramfs lacks {}", missing.join(", "));
+    }
+    Ok(image)
+}
+
+/// Not for the machine that composes; without zstd in the tree dracut would take gzip in silence.
+fn script(release: &str, drivers: &[String], time: u64) -> Vec<u8> {
+    let drivers = drivers.join(" ");
+    format!(
+        "#!/bin/sh\nset -eu\nexport SOURCE_DATE_EPOCH={time}\ncommand -v zstd >/dev/null || {{ \
+         echo 'the tree has no zstd: add the package' >&2; exit 1; }}\nexec dracut --force --no-hostonly \
+         --no-hostonly-cmdline --reproducible --zstd --tmpdir /tmp --kver '{release}' --add ostree \
+         --add-drivers '{drivers}' --filesystems ext4 /{IMAGE}\n"
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_ota::cmd::Cmd;
+
+    #[test]
+    fn the_script_parses() {
+        let text = script("6.12.1", &["virtio_blk".into(), "ext4".into()], 7);
+        let text = String::from_utf8(text).unwrap();
+        Cmd::new("sh").args(["-n", "-c", &text]).run().unwrap();
+        assert!(
+            text.contains("--add-drivers 'virtio_blk ext4' --filesystems"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_tree_without_dracut_says_what_to_add() {
+        let root = tempfile::tempdir().unwrap();
+        let kernel = Kernel {
+            release: "6".into(),
+            dir: "usr/lib/modules/6".into(),
+        };
+        let error = build(root.path(), &kernel, &[], 0).unwrap_err();
+        assert!(
+            error.to_string().contains("add the package dracut-core"),
+            "{error}"
+        );
+    }
+}
