@@ -59,8 +59,11 @@ test-board: setup ## Run the machine tests that tell boards apart on BOARD
 	@EDGE_TEST_BOARD=$(BOARD) $(call with_mirror,$(BOARD_ARCH)) cargo nextest run -p qemu-tests --locked --profile $(NEXTEST_PROFILE) \
 		--ignore-default-filter -E '$(BOARD_TESTS)'
 
-bench: build ## Run the benchmarks
-	@$(STEP) "benchmarks" cargo bench --workspace --locked
+bench: deb ## Compose a node for every architecture and keep the measures in docs/figures-boards.md
+	@$(STEP) "build the benchmark" cargo build --release --locked -p qemu-tests --bin boards
+	@$(STEP) "updater for aarch64" .ci/updater aarch64 "$(TARGET)"
+	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
+	@$(call with_mirror,armhf) "$(TARGET)/release/boards" --figures docs/figures-boards.md
 
 audit: ## Check licences, duplicates, sources and advisories of the dependencies
 	@cargo deny --version >/dev/null 2>&1 || $(STEP) "install cargo-deny" cargo install --locked cargo-deny

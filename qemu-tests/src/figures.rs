@@ -17,20 +17,6 @@ enum Figure {
     Text(String),
 }
 
-/// What is compared with what, and the goal for the ratio.
-const RATIOS: [(&str, &str, &str); 1] = [(
-    "compose",
-    "plain mmdebstrap of the same packages",
-    "≤ 1.6 (≤ 2.5 with dracut)",
-)];
-
-/// Why the ratio is what it is.
-const COMPOSE: &str = "\
-Compose does more than plain mmdebstrap: it packs the installed packages for the cache and unpacks them, chooses and
-unpacks kernel modules, makes the initramfs, and compresses and checksums every file on one core. The nearer the
-mirror, the more that weighs.
-";
-
 impl Figures {
     /// Does a step, says so, and keeps its time.
     pub fn time<T>(&mut self, what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -45,6 +31,16 @@ impl Figures {
         self.rows.push((what.to_owned(), Figure::Text(value)));
     }
 
+    /// Compares the times of two steps that were done.
+    pub fn ratio(&mut self, what: &str, against: &str, goal: &str) -> Result<()> {
+        let ratio = self.seconds(what)? / self.seconds(against)?;
+        self.note(
+            &format!("{what} ÷ {against}"),
+            format!("{ratio:.2} (goal {goal})"),
+        );
+        Ok(())
+    }
+
     /// Markdown.
     pub fn table(&self) -> String {
         let mut text = String::from("| measure | value |\n|---|---|\n");
@@ -55,32 +51,24 @@ impl Figures {
             };
             text.push_str(&format!("| {what} | {value} |\n"));
         }
-        for (what, against, goal) in RATIOS {
-            if let (Some(a), Some(b)) = (self.seconds(what), self.seconds(against)) {
-                text.push_str(&format!(
-                    "| {what} ÷ {against} | {:.2} (goal {goal}) |\n",
-                    a / b
-                ));
-            }
-        }
         text
     }
 
-    /// The table with the machine that it was measured on.
-    pub fn document(&self) -> Result<String> {
+    /// The table with the machine that it was measured on, between what was done and remarks.
+    pub fn document(&self, head: &str, remarks: &str) -> Result<String> {
         Ok(format!(
-            "# Figures\n\nThe last measures of `make figures`. Virtual machine: 512 MiB, 2 processors. \
-             Host: {}.\n\n{}\n{COMPOSE}",
+            "{head} Host: {}.\n\n{}\n{remarks}",
             host()?,
             self.table()
         ))
     }
 
-    fn seconds(&self, wanted: &str) -> Option<f64> {
-        self.rows.iter().find_map(|(what, figure)| match figure {
+    fn seconds(&self, wanted: &str) -> Result<f64> {
+        let found = self.rows.iter().find_map(|(what, figure)| match figure {
             Figure::Time(time) if what == wanted => Some(time.as_secs_f64()),
             _ => None,
-        })
+        });
+        found.with_context(|| format!("'{wanted}' was not timed"))
     }
 }
 
@@ -126,6 +114,10 @@ mod tests {
                 .rows
                 .push((what.to_owned(), Figure::Time(Duration::from_secs(seconds))));
         }
+        figures
+            .ratio("compose", "plain mmdebstrap of the same packages", "≤ 1.6")
+            .unwrap();
+        assert!(figures.ratio("compose", "nothing", "").is_err());
         figures.note("peak", "9 MiB".to_owned());
         let table = figures.table();
         assert!(table.contains("| compose | 60.0 s |"), "{table}");

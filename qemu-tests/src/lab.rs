@@ -21,7 +21,7 @@ use crate::vm::{BOOT, Firmware, Vm, VmConfig};
 /// The snapshot of a machine that has booted to a good verdict.
 pub const GOOD: &str = "good";
 /// Where the image looks for updates before a test says otherwise.
-const NOWHERE: &str = "http://updates.example:8080";
+pub const NOWHERE: &str = "http://updates.example:8080";
 
 pub struct Lab {
     pub site: Site,
@@ -105,7 +105,7 @@ pub fn updater_package(workspace: &Path, debian: &str) -> Result<PathBuf> {
 }
 
 /// The mirror that `.ci/mirror` stands in with where the machine's own is not whole for an architecture.
-fn mirror_arguments(debian: &str) -> Vec<OsString> {
+pub fn mirror_arguments(debian: &str) -> Vec<OsString> {
     let options = [
         ("--mirror", "MIRROR"),
         ("--security-mirror", "SECURITY_MIRROR"),
@@ -167,6 +167,19 @@ fn site(workspace: &Path, dir: &Path, board: &Board) -> Site {
     }
 }
 
+/// Composes a treefile for the site's board, with the updater that `make updater` left.
+pub fn compose(site: &Site, treefile: &Path) -> Result<CommitChecksum> {
+    let architecture = hardware::board(&site.board)?.arch.debian;
+    let printed = site
+        .edge_build("compose")
+        .args(["--board", &site.board, "--deb"])
+        .arg(updater_package(&workspace()?, &architecture)?)
+        .args(mirror_arguments(&architecture))
+        .arg(treefile)
+        .text()?;
+    Ok(printed.trim().parse()?)
+}
+
 /// Makes everything beside its final place and renames it whole.
 fn make(workspace: &Path, home: &Path, dir: &Path, board: &Board) -> Result<()> {
     for entry in fs::read_dir(home)? {
@@ -186,16 +199,7 @@ fn make(workspace: &Path, home: &Path, dir: &Path, board: &Board) -> Result<()> 
             .run()?;
     }
     let treefile = write_treefile(&workspace.join("treefiles"), &new.join("tree"), &ssh_key)?;
-    let base = step("compose the test node", || {
-        let printed = site
-            .edge_build("compose")
-            .args(["--board", &site.board, "--deb"])
-            .arg(updater_package(workspace, &board.arch.debian)?)
-            .args(mirror_arguments(&board.arch.debian))
-            .arg(&treefile)
-            .text()?;
-        Ok(printed.trim().parse::<CommitChecksum>()?)
-    })?;
+    let base = step("compose the test node", || compose(&site, &treefile))?;
     step("release it", || site.release(&base))?;
     let image = new.join("image.qcow2");
     step("make its image", || {
@@ -236,10 +240,15 @@ fn put_to_sleep(dir: &Path, ssh_key: &Path, board: &Board) -> Result<()> {
     }
 }
 
-/// A qcow2 that keeps only what differs from `backing`, which is looked up beside it.
+/// A qcow2 that keeps only what differs from the qcow2 `backing`, which is looked up beside it.
 pub fn overlay(backing: &Path, disk: &Path) -> Result<()> {
+    overlay_of("qcow2", backing, disk)
+}
+
+/// As [`overlay`], over a file of another format.
+pub fn overlay_of(format: &str, backing: &Path, disk: &Path) -> Result<()> {
     Cmd::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
+        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
         .arg(backing)
         .arg(disk)
         .run()
