@@ -16,33 +16,66 @@ use qemu_tests::vm::{BOOT, Vm, VmConfig};
 const FIT: &[u8] = &[0xd0, 0x0d, 0xfe, 0xed];
 /// Begins the configuration header of AM335x (its manual, section 26.1.8: TOC item), 20 bytes into the first sector.
 const AM335X: &[u8] = b"CHSETTINGS";
+const UBOOT_OF_BEAGLEBONE: u64 = 0x60000;
 /// Allwinner's boot0 header, behind a jump.
 const SUNXI: &[u8] = b"eGON.BT0";
 /// Rockchip's first header: 0x0ff0aa55 under RC4 with the key of its ROM.
 const ROCKCHIP: &[u8] = &[0x3b, 0x8c, 0xdc, 0xfc];
 
+/// What the help of the commands says that the script calls; U-Boot is built with a choice of them.
+const COMMANDS: &[&str] = &[
+    "run script from memory",
+    "load binary file from a filesystem",
+    "part number <interface>",
+    "part uuid <interface>",
+    "part start <interface>",
+    "mmc read addr",
+    "mmc write addr",
+    "env export [-t",
+    "env import [-d] [-t",
+    "minimal test like /bin/sh",
+    "memory write (fill)",
+    "boot Linux zImage",
+];
+
 #[test]
 fn card_of_beaglebone_black() -> Result<()> {
-    let image = [(0x20000 + 20, AM335X), (0x60000, FIT)];
-    card("beaglebone-black", &image)
+    let firmware = [(0x20000 + 20, AM335X), (UBOOT_OF_BEAGLEBONE, FIT)];
+    card("beaglebone-black", &firmware, |image| {
+        let mut uboot = vec![0; 2 << 20];
+        File::open(image)?.read_exact_at(&mut uboot, UBOOT_OF_BEAGLEBONE)?;
+        for command in COMMANDS {
+            let there = uboot
+                .windows(command.len())
+                .any(|w| w == command.as_bytes());
+            ensure!(there, "the board's U-Boot knows nothing of '{command}'");
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn card_of_bananapi_m1() -> Result<()> {
-    card("bananapi-m1", &[(0x2000 + 4, SUNXI)])
+    card("bananapi-m1", &[(0x2000 + 4, SUNXI)], |_| Ok(()))
 }
 
 #[test]
 fn card_of_cubieboard() -> Result<()> {
-    card("cubieboard", &[(0x2000 + 4, SUNXI)])
+    card("cubieboard", &[(0x2000 + 4, SUNXI)], |_| Ok(()))
 }
 
 #[test]
 fn card_of_roc_rk3328_cc() -> Result<()> {
-    card("roc-rk3328-cc", &[(0x8000, ROCKCHIP), (0x800000, FIT)])
+    let firmware = [(0x8000, ROCKCHIP), (0x800000, FIT)];
+    card("roc-rk3328-cc", &firmware, |_| Ok(()))
 }
 
-fn card(board: &str, firmware: &[(u64, &[u8])]) -> Result<()> {
+/// Looks for the firmware's first bytes at their offsets, does `more` with the image, and boots it.
+fn card(
+    board: &str,
+    firmware: &[(u64, &[u8])],
+    more: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let lab = Lab::open(&site::board_under_test())?;
     let dir = tempfile::tempdir_in(&lab.runs)?;
     let site = Site {
@@ -58,6 +91,8 @@ fn card(board: &str, firmware: &[(u64, &[u8])]) -> Result<()> {
             "{found:02x?} at {offset:#x} of the image, not {magic:02x?}"
         );
     }
+
+    more(&image)?;
 
     let disk = dir.path().join("disk.qcow2");
     lab::overlay_of("raw", &image, &disk)?;
