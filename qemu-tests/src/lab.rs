@@ -149,6 +149,19 @@ pub fn write_treefile(treefiles: &Path, dir: &Path, ssh_key: &Path) -> Result<Pa
     Ok(treefile)
 }
 
+/// As [`write_treefile`], over `edge-node.yaml`.
+pub fn write_edge_node(treefiles: &Path, dir: &Path, ssh_key: &Path) -> Result<PathBuf> {
+    let treefile = write_treefile(treefiles, dir, ssh_key)?;
+    let text = fs::read_to_string(&treefile)?;
+    ensure!(
+        text.contains("/base.yaml"),
+        "{} includes another treefile",
+        treefile.display()
+    );
+    fs::write(&treefile, text.replace("/base.yaml", "/edge-node.yaml"))?;
+    Ok(treefile)
+}
+
 /// Says what a long step does, does it, and says how long it took.
 pub fn step<T>(what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("==> {what}");

@@ -11,11 +11,13 @@ use clap::Parser;
 use edge_build::repo::Repo;
 use edge_build::size;
 use edge_ota::cmd::Cmd;
-use edge_ota::types::CommitChecksum;
+use edge_ota::types::{CommitChecksum, Slot};
 use qemu_tests::figures::Figures;
 use qemu_tests::hardware;
 use qemu_tests::lab;
+use qemu_tests::node::expect_settled;
 use qemu_tests::site::Site;
+use qemu_tests::vm::{BOOT, Vm, VmConfig};
 
 /// The boards, the host's own first, and the goals for their time against the first's.
 const BOARDS: [(&str, &str); 3] = [("x86_64", ""), ("aarch64", "≤ 6"), ("armhf", "≤ 4")];
@@ -23,7 +25,8 @@ const RUNTIME: [&str; 3] = ["containerd", "containernetworking-plugins", "runc"]
 const INSTALLING: &str = "installing packages";
 const INITRAMFS: &str = "making the initramfs";
 
-const HEAD: &str = "# Figures of the architectures\n\nThe last measures of `make bench`: edge-node, composed without the cache.";
+const HEAD: &str = "# Figures of the architectures\n\nThe last measures of `make bench`: edge-node, \
+    composed without the cache. Virtual machine: 512 MiB, 2 processors.";
 
 const REMARKS: &str = "\
 Only the scripts of the packages run under emulation, as part of \"installing packages\"; everything else is the
@@ -56,12 +59,15 @@ fn run(figures_file: Option<&Path>) -> Result<()> {
         fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
     }
     fs::create_dir_all(&work)?;
-    let node = workspace.join("treefiles/edge-node.yaml");
+    let ssh_key = work.join("ssh/id");
+    let treefiles = workspace.join("treefiles");
+    let node = lab::write_edge_node(&treefiles, &work.join("tree"), &ssh_key)?;
     let mut figures = Figures::default();
     let (first, _) = BOARDS[0];
     for (board, goal) in BOARDS {
         let bench = Bench::new(&workspace, &work, board)?;
-        bench.measure(&node, &mut figures)?;
+        let commit = bench.measure(&node, &mut figures)?;
+        bench.boot(&commit, &ssh_key, &mut figures)?;
         if board != first {
             figures.ratio(&compose_of(board), &compose_of(first), goal)?;
         }
@@ -118,7 +124,7 @@ impl Bench {
         })
     }
 
-    fn measure(&self, treefile: &Path, figures: &mut Figures) -> Result<()> {
+    fn measure(&self, treefile: &Path, figures: &mut Figures) -> Result<CommitChecksum> {
         let board = &self.site.board;
         let commit = figures.time(&compose_of(board), || self.compose(treefile))?;
         for step in [INSTALLING, INITRAMFS] {
@@ -139,7 +145,28 @@ impl Bench {
             &format!("{board}: tree without {}", RUNTIME.join(", ")),
             megabytes(size.total - runtime),
         );
-        Ok(())
+        Ok(commit)
+    }
+
+    /// From power on to the good verdict, on the machine that the tests run on.
+    fn boot(&self, commit: &CommitChecksum, ssh_key: &Path, figures: &mut Figures) -> Result<()> {
+        let disk = self.site.dir.join("image.qcow2");
+        self.site
+            .edge_build("image")
+            .args(["--board", &self.site.board, "--commit", commit.as_str()])
+            .args(["--url", lab::NOWHERE, "--format", "qcow2", "--out"])
+            .arg(&disk)
+            .run()?;
+        let board = hardware::board(&self.site.board)?;
+        let dir = self.site.dir.join("machine");
+        let mut vm = Vm::start(VmConfig::new(&board, dir, disk, ssh_key.to_owned())?)?;
+        figures.time(&format!("{}: first boot to good", board.name), || {
+            let settled = vm
+                .wait_for_report(BOOT)
+                .and_then(|status| expect_settled(&status, Slot::A, commit));
+            settled.or_else(|e| Err(e.context(vm.last_words()?)))
+        })?;
+        vm.quit()
     }
 
     fn compose(&self, treefile: &Path) -> Result<CommitChecksum> {

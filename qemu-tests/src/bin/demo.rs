@@ -234,14 +234,8 @@ impl Demo {
             base.display()
         );
         fs::write(&base, kept.join("\n") + "\n")?;
-        let treefile = lab::write_treefile(
-            &treefiles,
-            &self.work.join(name).join("tree"),
-            &self.ssh_key,
-        )?;
-        let text = fs::read_to_string(&treefile)?.replace("/base.yaml", "/edge-node.yaml");
-        fs::write(&treefile, text)?;
-        Ok(treefile)
+        let dir = self.work.join(name).join("tree");
+        lab::write_edge_node(&treefiles, &dir, &self.ssh_key)
     }
 
     fn plain_mmdebstrap(&self, commit: &CommitChecksum) -> Result<()> {
