@@ -35,6 +35,8 @@ pub struct Board {
     pub kernel_modules: Vec<String>,
     #[serde(default)]
     pub firmware: Vec<Firmware>,
+    /// Where partitions begin at the earliest, in bytes: room for firmware that no package brings.
+    pub first_partition: Option<u64>,
     pub initramfs: Initramfs,
     pub qemu: Option<Qemu>,
 }

@@ -19,8 +19,6 @@ const AM335X: &[u8] = b"CHSETTINGS";
 const UBOOT_OF_BEAGLEBONE: u64 = 0x60000;
 /// Allwinner's boot0 header, behind a jump.
 const SUNXI: &[u8] = b"eGON.BT0";
-/// Rockchip's first header: 0x0ff0aa55 under RC4 with the key of its ROM.
-const ROCKCHIP: &[u8] = &[0x3b, 0x8c, 0xdc, 0xfc];
 
 /// What the help of the commands says that the script calls; U-Boot is built with a choice of them.
 const COMMANDS: &[&str] = &[
@@ -66,8 +64,16 @@ fn card_of_cubieboard() -> Result<()> {
 
 #[test]
 fn card_of_roc_rk3328_cc() -> Result<()> {
-    let firmware = [(0x8000, ROCKCHIP), (0x800000, FIT)];
-    card("roc-rk3328-cc", &firmware, |_| Ok(()))
+    card("roc-rk3328-cc", &[], |image| {
+        // Its U-Boot is in no package; its place is free.
+        let mut room = vec![0; (0x1000000 - 0x8000) as usize];
+        File::open(image)?.read_exact_at(&mut room, 0x8000)?;
+        ensure!(
+            room.iter().all(|&byte| byte == 0),
+            "something lies before 16 MiB"
+        );
+        Ok(())
+    })
 }
 
 /// Looks for the firmware's first bytes at their offsets, does `more` with the image, and boots it.

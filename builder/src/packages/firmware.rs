@@ -35,6 +35,11 @@ pub fn script(board: &Board) -> String {
             let _ = writeln!(text, "install -D -m 644 {package}/{from} \"$1/{DIR}/{to}\"");
         }
     }
+    if let Some(offset) = board.first_partition {
+        // Firmware of no length: the partitions begin behind it.
+        let to = file_name(offset, "first-partition");
+        let _ = writeln!(text, "install -D -m 644 /dev/null \"$1/{DIR}/{to}\"");
+    }
     text.push_str(&versions(board));
     text.push_str(TAIL);
     text
@@ -80,6 +85,17 @@ mod tests {
     use edge_ota::cmd::Cmd;
     use std::fs;
     use std::path::Path;
+
+    #[test]
+    fn room_for_firmware_by_hand_is_a_file_without_length() {
+        let board = Board {
+            first_partition: Some(0x1000000),
+            ..x86_64()
+        };
+        let wanted = format!("install -D -m 644 /dev/null \"$1/{DIR}/16777216-first-partition\"");
+        assert!(script(&board).contains(&wanted), "{}", script(&board));
+        assert!(!script(&x86_64()).contains("first-partition"));
+    }
 
     fn x86_64() -> Board {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards");
