@@ -14,7 +14,7 @@ use qemu_tests::vm::{BOOT, Vm, VmConfig};
 
 /// A flattened image tree, as a device tree begins.
 const FIT: &[u8] = &[0xd0, 0x0d, 0xfe, 0xed];
-/// Begins the configuration header of AM335x (its manual, section 26.1.8: TOC item), 20 bytes into the first sector.
+/// Begins the configuration header that the ROM of AM335x reads, 20 bytes into the first sector.
 const AM335X: &[u8] = b"CHSETTINGS";
 const UBOOT_OF_BEAGLEBONE: u64 = 0x60000;
 /// Allwinner's boot0 header, behind a jump.
