@@ -109,10 +109,10 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
 
     let step = progress.step("committing");
     let description = describe(request, &root, &laid_out.kernel, version)?;
-    let committed = repo.commit(&root, &treefile.reference, &description, |_| {})?;
+    let commit = repo.commit(&root, &treefile.reference, &description)?;
     step.done_with(&format!("{} {}", treefile.reference, description.version));
-    sign_commit(&repo, &committed.checksum, request.commit_key)?;
-    Ok(committed.checksum)
+    sign_commit(&repo, &commit, request.commit_key)?;
+    Ok(commit)
 }
 
 /// Signs a commit of the repository and attaches the signature.

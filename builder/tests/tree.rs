@@ -84,52 +84,47 @@ fn commit_sign_and_judge() {
     let path = dir.path().join("repo");
     let repo = Repo::open_or_create(&path).unwrap();
     let name: RefName = "edge/13/x86_64/node".parse().unwrap();
-    let first = repo.commit(&root, &name, &description(), |_| {}).unwrap();
-    assert_eq!(first.setid, ["/usr/bin/su"]);
-    gate::examine(&repo, &first.checksum, &[]).unwrap();
+    let first = repo.commit(&root, &name, &description()).unwrap();
+    gate::examine(&repo, &first, &[]).unwrap();
 
-    let bytes = repo.commit_bytes(&first.checksum).unwrap();
+    let bytes = repo.commit_bytes(&first).unwrap();
     let digest: String = Sha256::digest(&bytes)
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    assert_eq!(digest, first.checksum.as_str());
-    let described = repo.describe(&first.checksum).unwrap();
+    assert_eq!(digest, first.as_str());
+    let described = repo.describe(&first).unwrap();
     assert_eq!(
         (described.version.as_str(), described.timestamp),
         ("13.1", 1_790_000_000)
     );
     assert_eq!((described.kernel_size, described.initramfs_size), (6, 7));
 
-    assert!(repo.signatures(&first.checksum).unwrap().is_empty());
+    assert!(repo.signatures(&first).unwrap().is_empty());
     let signatures = [vec![1u8; 64], vec![2u8; 64]];
-    repo.attach_signatures(&first.checksum, &signatures)
-        .unwrap();
-    assert_eq!(repo.signatures(&first.checksum).unwrap(), signatures);
+    repo.attach_signatures(&first, &signatures).unwrap();
+    assert_eq!(repo.signatures(&first).unwrap(), signatures);
 
-    let listing = repo.list(&first.checksum).unwrap();
+    let listing = repo.list(&first).unwrap();
     assert_eq!(
         listing.get("/usr/bin/su").map(|e| (e.kind, e.mode)),
         Some((Kind::File, 0o4755))
     );
     assert_eq!(listing.get("/home").map(|e| e.kind), Some(Kind::Link));
     assert_eq!(
-        repo.read(&first.checksum, "/usr/lib/edge-ota/root/1.root")
-            .unwrap(),
+        repo.read(&first, "/usr/lib/edge-ota/root/1.root").unwrap(),
         b"root"
     );
-    assert!(repo.read(&first.checksum, "/usr/lib/none").is_err());
+    assert!(repo.read(&first, "/usr/lib/none").is_err());
 
     rooted::remove(&root.join("usr/bin/edge-ota")).unwrap();
-    let second = repo.commit(&root, &name, &description(), |_| {}).unwrap();
-    let error = gate::examine(&repo, &second.checksum, &[])
-        .unwrap_err()
-        .to_string();
+    let second = repo.commit(&root, &name, &description()).unwrap();
+    let error = gate::examine(&repo, &second, &[]).unwrap_err().to_string();
     assert!(
         error.contains("the updater is missing (/usr/bin/edge-ota)"),
         "{error}"
     );
-    assert_eq!(repo.resolve(&name).unwrap(), Some(second.checksum));
+    assert_eq!(repo.resolve(&name).unwrap(), Some(second));
     assert!(path.join("summary").exists());
 }
 
@@ -141,9 +136,7 @@ fn the_same_tree_gives_the_same_commit() {
         lay_out(&root, roots.path());
         let repo = Repo::open_or_create(&dir.path().join("repo")).unwrap();
         let name = "edge/13/x86_64/node".parse().unwrap();
-        repo.commit(&root, &name, &description(), |_| {})
-            .unwrap()
-            .checksum
+        repo.commit(&root, &name, &description()).unwrap()
     };
     assert_eq!(commit(), commit());
 }
@@ -155,14 +148,14 @@ fn a_commit_that_fails_leaves_the_ref() {
     let name: RefName = "edge/13/x86_64/node".parse().unwrap();
     rooted::put(&dir.path().join("root/usr/f"), "1").unwrap();
     let first = repo
-        .commit(&dir.path().join("root"), &name, &description(), |_| {})
+        .commit(&dir.path().join("root"), &name, &description())
         .unwrap();
     let error = repo
-        .commit(&dir.path().join("none"), &name, &description(), |_| {})
+        .commit(&dir.path().join("none"), &name, &description())
         .unwrap_err();
     assert!(format!("{error:#}").contains("none"), "{error:#}");
-    assert_eq!(repo.resolve(&name).unwrap(), Some(first.checksum));
+    assert_eq!(repo.resolve(&name).unwrap(), Some(first));
     rooted::put(&dir.path().join("root/usr/g"), "2").unwrap();
-    repo.commit(&dir.path().join("root"), &name, &description(), |_| {})
+    repo.commit(&dir.path().join("root"), &name, &description())
         .unwrap();
 }

@@ -39,9 +39,7 @@ impl Releases {
                 version: format!("13.{n}"),
                 ..common::description()
             };
-            repo.commit(&root, &name, &description, |_| {})
-                .unwrap()
-                .checksum
+            repo.commit(&root, &name, &description).unwrap()
         };
         Self {
             commits: (0..count).map(commit).collect(),

@@ -1,29 +1,25 @@
-//! The only file of this crate that names libostree: the archive repository, its commits and what is
+//! The only room of this crate that names libostree: the archive repository, its commits and what is
 //! in them.
 
-use std::cell::{Cell, RefCell};
+mod tree;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use edge_ota::types::{BoardName, CommitChecksum, RefName};
 use ostree::gio::prelude::*;
 use ostree::glib::{self, Variant, VariantDict};
-use ostree::{
-    MutableTree, ObjectType, RepoCommitFilterResult, RepoCommitModifier, RepoCommitModifierFlags,
-    RepoFile, RepoMode, gio,
-};
+use ostree::{ObjectType, RepoFile, RepoMode, gio};
 
 /// Where stock OSTree keeps ed25519 signatures: `aay`, over the raw bytes of the commit object.
 const SIGNATURES: &str = "ostree.sign.ed25519";
 const REF_BINDING: &str = "ostree.ref-binding";
+const SIZES: &str = "ostree.sizes";
 /// Of libostree's 0 to 9 (it takes 6 without it): half the time of a commit for 3 % more bytes.
 const ZLIB_LEVEL: &str = "4";
-const AT_FDCWD: i32 = -100;
-const SETID: u32 = 0o6000;
 const TYPE_MASK: u32 = 0o170_000;
 
 /// An archive repository. libostree's handles stay on one thread.
@@ -43,13 +39,6 @@ pub struct Description {
     pub initramfs_size: u64,
     /// Unix seconds; the caller honours SOURCE_DATE_EPOCH.
     pub timestamp: u64,
-}
-
-#[derive(Debug, Clone)]
-pub struct Committed {
-    pub checksum: CommitChecksum,
-    /// Files (`/usr/bin/su`) that run with another's rights, sorted.
-    pub setid: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,24 +85,22 @@ impl Repo {
         Repo::open(path)
     }
 
-    /// Commits a laid out folder onto `name`. `progress` is told the number of entries seen so far.
-    /// When it fails the ref is as it was.
+    /// Commits a laid out folder onto `name`. When it fails the ref is as it was.
     pub fn commit(
         &self,
         tree: &Path,
         name: &RefName,
         description: &Description,
-        progress: impl Fn(u64) + 'static,
-    ) -> Result<Committed> {
-        let act = || -> Result<Committed> {
+    ) -> Result<CommitChecksum> {
+        let act = || -> Result<CommitChecksum> {
             let parent = self.resolve(name)?;
             let transaction = Transaction::begin(&self.inner)?;
-            let (root, setid) = self.write_tree(tree, progress)?;
+            let (root, sizes) = tree::write(self, tree)?;
             let checksum = self.inner.write_commit_with_time(
                 parent.as_ref().map(CommitChecksum::as_str),
                 Some(&format!("{} {}", description.board, description.version)),
                 None,
-                Some(&metadata(description, name)),
+                Some(&metadata(description, name, &sizes)),
                 &root,
                 description.timestamp,
                 cancellable(),
@@ -123,10 +110,7 @@ impl Repo {
             transaction.commit()?;
             self.sync()?;
             self.write_summary()?;
-            Ok(Committed {
-                checksum: checksum.parse()?,
-                setid,
-            })
+            Ok(checksum.parse()?)
         };
         act().with_context(|| format!("committing {} to {}", tree.display(), self.path.display()))
     }
@@ -252,43 +236,6 @@ impl Repo {
             .context("writing the summary")
     }
 
-    fn write_tree(
-        &self,
-        tree: &Path,
-        progress: impl Fn(u64) + 'static,
-    ) -> Result<(RepoFile, Vec<String>)> {
-        let setid = Rc::new(RefCell::new(Vec::new()));
-        let seen = Cell::new(0);
-        let found = Rc::clone(&setid);
-        let filter = move |_: &ostree::Repo, path: &str, info: &gio::FileInfo| {
-            seen.set(seen.get() + 1);
-            progress(seen.get());
-            let mode = info.attribute_uint32("unix::mode");
-            match info.file_type() {
-                gio::FileType::Special => return RepoCommitFilterResult::Skip,
-                gio::FileType::Regular if mode & SETID != 0 => {
-                    found.borrow_mut().push(path.to_owned())
-                }
-                _ => {}
-            }
-            RepoCommitFilterResult::Allow
-        };
-        let flags = RepoCommitModifierFlags::GENERATE_SIZES;
-        let modifier = RepoCommitModifier::new(flags, Some(Box::new(filter)));
-        let folder = tree.to_str().context("the path of the tree is not UTF-8")?;
-        let mtree = MutableTree::new();
-        self.inner
-            .write_dfd_to_mtree(AT_FDCWD, folder, &mtree, Some(&modifier), cancellable())?;
-        let root = self.inner.write_mtree(&mtree, cancellable())?;
-        let root = root
-            .downcast::<RepoFile>()
-            .ok()
-            .context("libostree returned no tree")?;
-        let mut setid = setid.take();
-        setid.sort();
-        Ok((root, setid))
-    }
-
     fn load(&self, commit: &CommitChecksum) -> Result<Variant> {
         self.inner
             .load_variant(ObjectType::Commit, commit.as_str())
@@ -340,8 +287,9 @@ impl Drop for Transaction<'_> {
     }
 }
 
-fn metadata(description: &Description, name: &RefName) -> Variant {
+fn metadata(description: &Description, name: &RefName, sizes: &Variant) -> Variant {
     let dict = VariantDict::new(None);
+    dict.insert_value(SIZES, sizes);
     dict.insert_value(REF_BINDING, &vec![name.as_str()].to_variant());
     dict.insert_value("version", &description.version.to_variant());
     dict.insert_value("ostree.bootable", &true.to_variant());
