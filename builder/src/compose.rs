@@ -69,14 +69,11 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
         cache: request.cache,
         work: request.work,
     };
-    let layer = match request.use_cache {
-        true => packages::install(&packages, progress)?,
-        false => packages::install_afresh(&packages, progress)?,
-    };
-    interrupt::check()?;
-
     let root = request.work.sub("tree")?;
-    packages::unpack(&layer, &root, progress)?;
+    match request.use_cache {
+        true => packages::install(&packages, &root, progress)?,
+        false => packages::install_afresh(&packages, &root, progress)?,
+    };
     interrupt::check()?;
 
     let repo = Repo::open_or_create(request.repo)?;

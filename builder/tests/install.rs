@@ -43,7 +43,8 @@ fn a_node_is_installed_once_and_then_cached() {
     let progress = Progress::new("compose");
     let debs = [updater(temporary.path())];
     let mirrors = MirrorOptions::default().or_environment();
-    let run = || {
+    let run = |root: &Path| {
+        fs::create_dir(root).unwrap();
         let work = WorkDir::new_in(&cache.join("work")).unwrap();
         let request = Request {
             treefile: &treefile,
@@ -53,11 +54,13 @@ fn a_node_is_installed_once_and_then_cached() {
             cache: &cache,
             work: &work,
         };
-        packages::install(&request, &progress)
+        packages::install(&request, root, &progress)
     };
-    let first = run().unwrap_or_else(|e| panic!("{e:#}"));
-    let second = run().unwrap_or_else(|e| panic!("{e:#}"));
+    let [new, rootfs] = ["new", "rootfs"].map(|name| temporary.path().join(name));
+    let first = run(&new).unwrap_or_else(|e| panic!("{e:#}"));
+    let second = run(&rootfs).unwrap_or_else(|e| panic!("{e:#}"));
     assert!(second.from_cache);
+    assert_eq!(listing(&new), listing(&rootfs));
     assert_eq!(
         (&first.key, &first.packages),
         (&second.key, &second.packages)
@@ -76,9 +79,6 @@ fn a_node_is_installed_once_and_then_cached() {
             "{unwanted}"
         );
     }
-    let rootfs = temporary.path().join("rootfs");
-    fs::create_dir(&rootfs).unwrap();
-    packages::unpack(&first, &rootfs, &progress).unwrap();
     let efi = rootfs.join("usr/lib/ostree-boot/efi");
     for file in [
         "EFI/BOOT/BOOTX64.EFI",

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Cmd {
 
     /// Runs to the end and returns stdout.
     pub fn output(self) -> Result<Vec<u8>> {
-        self.finish(Stdio::null(), Vec::new(), |_| {})
+        self.finish(Stdio::null(), Vec::new(), all, |_| {})
     }
 
     /// Runs to the end and returns stdout as text.
@@ -106,14 +106,19 @@ impl Cmd {
         String::from_utf8(self.output()?).with_context(|| format!("output of {shown} is not UTF-8"))
     }
 
-    /// Runs to the end, hands each line of stderr to `line` as it comes, and returns stdout.
-    pub fn run_with_lines(self, line: impl FnMut(&str) + Send) -> Result<Vec<u8>> {
-        self.finish(Stdio::null(), Vec::new(), line)
+    /// Runs to the end, hands stdout to `read` on a thread of its own and each line of stderr to `line` as it
+    /// comes, and returns what `read` made of it.
+    pub fn run_with<T: Send>(
+        self,
+        read: impl FnOnce(ChildStdout) -> Result<T> + Send,
+        line: impl FnMut(&str),
+    ) -> Result<T> {
+        self.finish(Stdio::null(), Vec::new(), read, line)
     }
 
     /// Feeds `input` to stdin, runs to the end and returns stdout.
     pub fn output_with_input(self, input: Vec<u8>) -> Result<Vec<u8>> {
-        self.finish(Stdio::piped(), input, |_| {})
+        self.finish(Stdio::piped(), input, all, |_| {})
     }
 
     /// Runs to the end with our own stdin, stdout and stderr; the status is the caller's to judge.
@@ -143,12 +148,13 @@ impl Cmd {
         self.inner.spawn().with_context(|| cannot_start(&shown))
     }
 
-    fn finish(
+    fn finish<T: Send>(
         mut self,
         stdin: Stdio,
         input: Vec<u8>,
-        mut line: impl FnMut(&str) + Send,
-    ) -> Result<Vec<u8>> {
+        read: impl FnOnce(ChildStdout) -> Result<T> + Send,
+        mut line: impl FnMut(&str),
+    ) -> Result<T> {
         let shown = self.to_string();
         self.inner
             .stdin(stdin)
@@ -156,20 +162,14 @@ impl Cmd {
             .stderr(Stdio::piped());
         let mut child = self.spawn_recorded(&shown)?;
         let (to, from, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (stdout, tail) = thread::scope(|scope| {
+        let (made, tail) = thread::scope(|scope| {
             let writer = scope.spawn(move || {
                 if let Some(mut to) = to {
                     // A child that closes its stdin early says why by its exit status.
                     drop(to.write_all(&input));
                 }
             });
-            let reader = scope.spawn(move || {
-                let mut bytes = Vec::new();
-                match from {
-                    Some(mut from) => from.read_to_end(&mut bytes).map(|_| bytes),
-                    None => Ok(bytes),
-                }
-            });
+            let reader = scope.spawn(move || read(from.context("it has no stdout")?));
             let mut tail: Vec<String> = Vec::new();
             for text in err
                 .into_iter()
@@ -186,15 +186,18 @@ impl Cmd {
                 }
             }
             let _ = writer.join();
-            (reader.join(), tail)
+            let made = reader
+                .join()
+                .unwrap_or_else(|_| bail!("the reader panicked"));
+            (made, tail)
         });
         let status = wait_recorded(&mut child).with_context(|| format!("waiting for {shown}"))?;
-        if !status.success() {
-            bail!("{shown} failed ({status}): {}", tail.join(" | "));
-        }
-        match stdout {
-            Ok(bytes) => bytes.with_context(|| format!("reading the output of {shown}")),
-            Err(_) => bail!("reading the output of {shown} failed"),
+        let made = made.with_context(|| format!("reading the output of {shown}"));
+        match (status.success(), made) {
+            (true, made) => made,
+            (false, Ok(_)) => bail!("{shown} failed ({status}): {}", tail.join(" | ")),
+            // Which of the two was first cannot be told: a child whose output nobody takes fails too.
+            (false, Err(e)) => bail!("{shown} failed ({status}): {} | {e:#}", tail.join(" | ")),
         }
     }
 
@@ -212,6 +215,12 @@ impl Cmd {
         children.groups.insert(i32::try_from(child.id())?);
         Ok(child)
     }
+}
+
+fn all(mut from: ChildStdout) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Waits, and forgets the child before its number can be given to another.
@@ -275,6 +284,9 @@ mod tests {
             .unwrap_err();
         assert!(format!("{error:#}").contains("why"), "{error:#}");
         assert!(format!("{error:#}").contains('3'), "{error:#}");
+        let refuse = |_| -> Result<()> { bail!("no room") };
+        let error = Cmd::new("yes").run_with(refuse, |_| {}).unwrap_err();
+        assert!(format!("{error:#}").contains("no room"), "{error:#}");
         let error = Cmd::new("no-such-program").run().unwrap_err();
         assert!(
             format!("{error:#}").contains("no-such-program"),

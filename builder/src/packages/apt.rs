@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
 use super::explain::Explainer;
-use super::{Package, Prepared, Request, firmware};
+use super::{Package, Prepared, Request, firmware, unpack};
 use crate::interrupt;
 use crate::progress::Step;
 
@@ -24,41 +24,51 @@ pub const DPKG_OPTIONS: [&str; 9] = [
     "path-include=/usr/share/locale/locale.alias",
 ];
 
-/// Installs into a new root file system and packs it as `to`, which ends in `.tar.zst`.
+/// Installs into the empty folder `root`, and packs what it installed as `packed`.
 pub fn install(
     request: &Request,
     prepared: &Prepared,
-    to: &Path,
+    root: &Path,
+    packed: &Path,
     step: &mut Step,
 ) -> Result<Vec<Package>> {
     let ours = request.work.sub("firmware")?;
-    let script = request.work.path().join("customize.sh");
     let temporary = request.work.sub("mmdebstrap")?;
-    fs::write(&script, firmware::script(request.board))
-        .with_context(|| format!("writing {}", script.display()))?;
-    let hook = format!("sh {} \"$1\" {}", quoted(&script), quoted(&ours));
+    let fetch = hook(request, "fetch", &firmware::fetch(request.board), &ours)?;
+    let finish = hook(request, "finish", &firmware::finish(request.board), &ours)?;
     let mut explainer = Explainer::default();
     let result = command(request, prepared, &temporary)
-        .arg(format!("--customize-hook={hook}"))
+        .arg(format!("--extract-hook={fetch}"))
+        .arg(format!("--customize-hook={finish}"))
         .arg(suite(prepared))
-        .arg(to)
+        .arg("-")
         .args(prepared.sources.iter().map(super::sources::Source::line))
         .args(prepared.local.iter().map(super::local::Repository::line))
         .env("TMPDIR", &temporary)
-        .run_with_lines(|line| {
-            explainer.line(line);
-            if let Some(what) = line
-                .strip_prefix("I: ")
-                .and_then(|l| l.split(" in shell:").next())
-            {
-                step.note(what);
-            }
-        });
+        .run_with(
+            |tar| unpack::unpack_new(tar, root, packed),
+            |line| {
+                explainer.line(line);
+                if let Some(what) = line
+                    .strip_prefix("I: ")
+                    .and_then(|l| l.split(" in shell:").next())
+                {
+                    step.note(what);
+                }
+            },
+        );
     interrupt::check()?;
     result.map_err(|e| explainer.explain(&request.treefile.path, request.work.path(), e))?;
     let list = ours.join("packages");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
     Ok(package_list(&text))
+}
+
+/// Writes a script and returns the line that runs it with the root file system and `ours`.
+fn hook(request: &Request, name: &str, text: &str, ours: &Path) -> Result<String> {
+    let script = request.work.path().join(format!("{name}.sh"));
+    fs::write(&script, text).with_context(|| format!("writing {}", script.display()))?;
+    Ok(format!("sh {} \"$1\" {}", quoted(&script), quoted(ours)))
 }
 
 /// Puts the root file system into memory. Emulated 32-bit programs see empty folders on a file system

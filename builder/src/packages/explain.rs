@@ -5,12 +5,15 @@ use std::path::Path;
 
 use anyhow::{Error, anyhow};
 
+use super::firmware::MISSING;
+
 /// Remembers the telling lines among all that a tool prints.
 #[derive(Default)]
 pub struct Explainer {
     unknown: Vec<String>,
     unmet: Vec<String>,
     failed_fetch: Option<String>,
+    firmware: Option<String>,
     disk_full: bool,
 }
 
@@ -24,6 +27,8 @@ impl Explainer {
         } else if text.contains(" : Depends: ") || text.contains(" : Conflicts: ") {
             self.unmet
                 .push(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        } else if let Some(what) = text.strip_prefix(MISSING) {
+            self.firmware = Some(what.to_owned());
         } else if let Some((_, what)) = text.split_once("Failed to fetch ") {
             self.failed_fetch.get_or_insert_with(|| what.to_owned());
         }
@@ -37,6 +42,9 @@ impl Explainer {
                 "no space left for the work in {}: free some, or choose another folder",
                 work.display()
             );
+        }
+        if let Some(what) = &self.firmware {
+            return anyhow!("{what}: check the board's 'firmware'");
         }
         if !self.unknown.is_empty() {
             let names = self.unknown.join("', '");

@@ -1,5 +1,6 @@
-//! The script that mmdebstrap runs when all packages are installed: it takes the firmware's files from
-//! packages that are not installed, lists what is, and removes what came from the build machine.
+//! The scripts that mmdebstrap runs: before it installs, for the firmware's files, which come from packages that are
+//! not installed; and after, to put them into the tree, list what is installed and remove what came from the build
+//! machine. Both get the root file system as `$1` and a folder of ours as `$2`.
 
 use std::fmt::Write;
 
@@ -12,10 +13,9 @@ const EFI_DIR: &str = "usr/lib/ostree-boot/efi";
 /// The versions of the packages, beside what they brought.
 const VERSIONS: &str = "usr/lib/ostree-boot/versions.json";
 
-/// `$1` is the root file system, `$2` a folder of ours: firmware packages are fetched into it and the
-/// list of installed packages is written to `$2/packages` (name, version, architecture by tabs).
+/// Fetches the packages of firmware and looks whether they hold what the board names, while that is cheap to learn.
 /// Names and paths of a board hold no character that a shell would read.
-pub fn script(board: &Board) -> String {
+pub fn fetch(board: &Board) -> String {
     let mut text = String::from(HEAD);
     for firmware in &board.firmware {
         let package = &firmware.package;
@@ -24,6 +24,24 @@ pub fn script(board: &Board) -> String {
             "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -qq -o APT::Sandbox::User=root download {package}\n\
              dpkg-deb -x {package}_*.deb {package}\n"
         );
+        for from in firmware.files.keys().chain(firmware.raw.keys()) {
+            let _ = writeln!(
+                text,
+                "[ -f {package}/{from} ] || {{ echo \"{MISSING}package {package} holds no {from}\" >&2; exit 1; }}"
+            );
+        }
+    }
+    text
+}
+
+/// Begins the line of a script that says what a board asks for in vain.
+pub const MISSING: &str = "firmware: ";
+
+/// Leaves the list of installed packages in `$2/packages` (name, version, architecture by tabs).
+pub fn finish(board: &Board) -> String {
+    let mut text = format!("{HEAD}{LIST}");
+    for firmware in &board.firmware {
+        let package = &firmware.package;
         for (from, to) in &firmware.files {
             let _ = writeln!(
                 text,
@@ -45,9 +63,9 @@ pub fn script(board: &Board) -> String {
     text
 }
 
-const HEAD: &str = "\
-set -eu
-cd \"$2\"
+const HEAD: &str = "set -eu\ncd \"$2\"\n";
+
+const LIST: &str = "\
 dpkg-query --admindir=\"$1/var/lib/dpkg\" -W -f '${Package}\\t${Version}\\t${Architecture}\\n' > packages
 ";
 
@@ -93,8 +111,8 @@ mod tests {
             ..x86_64()
         };
         let wanted = format!("install -D -m 644 /dev/null \"$1/{DIR}/16777216-first-partition\"");
-        assert!(script(&board).contains(&wanted), "{}", script(&board));
-        assert!(!script(&x86_64()).contains("first-partition"));
+        assert!(finish(&board).contains(&wanted), "{}", finish(&board));
+        assert!(!finish(&x86_64()).contains("first-partition"));
     }
 
     fn x86_64() -> Board {
@@ -103,15 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn the_script_is_a_shell_script() {
-        let script = script(&x86_64());
-        Cmd::new("sh")
-            .args(["-n", "/dev/stdin"])
-            .output_with_input(script.clone().into())
-            .unwrap();
+    fn the_scripts_are_shell_scripts() {
+        let (fetch, finish) = (fetch(&x86_64()), finish(&x86_64()));
+        for script in [&fetch, &finish] {
+            Cmd::new("sh")
+                .args(["-n", "/dev/stdin"])
+                .output_with_input(script.clone().into())
+                .unwrap();
+        }
+        assert!(fetch.contains("apt-get"), "{fetch}");
         assert!(
-            script.contains("\"$1/usr/lib/ostree-boot/efi/EFI/BOOT/BOOTX64.EFI\""),
-            "{script}"
+            finish.contains("\"$1/usr/lib/ostree-boot/efi/EFI/BOOT/BOOTX64.EFI\""),
+            "{finish}"
         );
     }
 

@@ -21,7 +21,7 @@ pub struct Inputs<'a> {
     /// One for each source.
     pub releases: &'a [Vec<u8>],
     pub local: Option<&'a Repository>,
-    pub script: &'a str,
+    pub scripts: &'a [String],
 }
 
 /// 64 hex digits.
@@ -29,7 +29,7 @@ pub fn of(inputs: &Inputs) -> Result<String> {
     let mut text = format!(
         "format {FORMAT}\narch {}\nscript {}\n",
         inputs.arch,
-        hex(inputs.script.as_bytes())
+        hex(inputs.scripts.concat().as_bytes())
     );
     let mut line = |what: &str, value: &str| {
         text.push_str(&format!("{what} {value}\n"));
@@ -92,7 +92,7 @@ mod tests {
                 sources: &[source],
                 releases: &[release.into()],
                 local: None,
-                script,
+                scripts: &[script.into()],
             })
             .unwrap()
         };

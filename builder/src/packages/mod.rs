@@ -25,7 +25,6 @@ use crate::progress::Progress;
 use crate::treefile::Treefile;
 
 use mirrors::MirrorOptions;
-pub use unpack::unpack;
 
 /// What to install, from where, and where to keep it.
 pub struct Request<'a> {
@@ -57,23 +56,24 @@ pub struct Package {
     pub arch: String,
 }
 
-/// The layer from the cache, or a new one.
-pub fn install(request: &Request, progress: &Progress) -> Result<Layer> {
+/// Fills the empty folder `root` from the cached layer, or installs a new one.
+pub fn install(request: &Request, root: &Path, progress: &Progress) -> Result<Layer> {
     let prepared = prepare(request, progress)?;
     match cached(&request.cache.join("packages"), &prepared.key)? {
         Some(layer) => {
             progress
                 .step("installing packages")
                 .done_with("from the cache");
+            unpack::unpack(&layer, root, progress)?;
             Ok(layer)
         }
-        None => build(request, &prepared, progress),
+        None => build(request, &prepared, root, progress),
     }
 }
 
-/// A new layer, whatever the cache holds; it replaces the cached one.
-pub fn install_afresh(request: &Request, progress: &Progress) -> Result<Layer> {
-    build(request, &prepare(request, progress)?, progress)
+/// As [`install`], whatever the cache holds; the new layer replaces the cached one.
+pub fn install_afresh(request: &Request, root: &Path, progress: &Progress) -> Result<Layer> {
+    build(request, &prepare(request, progress)?, root, progress)
 }
 
 /// Everything that is known before anything is installed.
@@ -104,7 +104,10 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
         sources: &sources,
         releases: &releases,
         local: local.as_ref(),
-        script: &firmware::script(request.board),
+        scripts: &[
+            firmware::fetch(request.board),
+            firmware::finish(request.board),
+        ],
     })?;
     step.done();
     Ok(Prepared {
@@ -134,12 +137,17 @@ fn cached(dir: &Path, key: &str) -> Result<Option<Layer>> {
 }
 
 /// The layer appears under its name when it is whole, and after its package list.
-fn build(request: &Request, prepared: &Prepared, progress: &Progress) -> Result<Layer> {
+fn build(
+    request: &Request,
+    prepared: &Prepared,
+    root: &Path,
+    progress: &Progress,
+) -> Result<Layer> {
     let dir = request.cache.join("packages");
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let new = new_file(&dir)?;
     let mut step = progress.step("installing packages");
-    let packages = apt::install(request, prepared, new.path(), &mut step)?;
+    let packages = apt::install(request, prepared, root, new.path(), &mut step)?;
     interrupt::check()?;
     durable::write(
         &list_path(&dir, &prepared.key),
@@ -165,7 +173,6 @@ fn new_file(dir: &Path) -> Result<NamedTempFile> {
 }
 
 fn keep(new: NamedTempFile, path: &Path) -> Result<()> {
-    // mmdebstrap may have put another file in the place of the one that was opened.
     fs::File::open(new.path())?.sync_all()?;
     new.into_temp_path().persist(path)?;
     durable::sync_dir(path.parent().context("it has no folder")?)

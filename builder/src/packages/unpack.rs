@@ -1,16 +1,22 @@
-//! A packed layer to a folder, with owners, modes, capabilities and hard links, and with the times of
+//! A root file system as a tar to a folder, with owners, modes, capabilities and hard links, and with the times of
 //! files (not of folders: OSTree keeps neither).
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tar::{Archive, EntryType};
 
 use super::Layer;
 use crate::interrupt;
 use crate::progress::{Progress, Step};
+
+/// How much may lie between unpacking and packing, in pieces of at most [`PIECE`].
+const PIECES: usize = 64;
+const PIECE: usize = 1 << 18;
 
 /// Unpacks into `to`, which must be empty. Device nodes are left out: a tree has none.
 pub fn unpack(layer: &Layer, to: &Path, progress: &Progress) -> Result<()> {
@@ -20,18 +26,42 @@ pub fn unpack(layer: &Layer, to: &Path, progress: &Progress) -> Result<()> {
         .with_context(|| format!("opening {}", layer.path.display()))?
         .len();
     let step = progress.bytes("unpacking", size);
-    unpack_file(&layer.path, to, &step)
-        .with_context(|| format!("unpacking {} into {}", layer.path.display(), to.display()))?;
+    let act = || {
+        let counted = Counted {
+            inner: BufReader::with_capacity(1 << 20, File::open(&layer.path)?),
+            step: &step,
+        };
+        unpack_tar(zstd::Decoder::new(counted)?, to)
+    };
+    act().with_context(|| format!("unpacking {} into {}", layer.path.display(), to.display()))?;
     step.done();
     Ok(())
 }
 
-fn unpack_file(path: &Path, to: &Path, step: &Step) -> Result<()> {
-    let counted = Counted {
-        inner: BufReader::with_capacity(1 << 20, File::open(path)?),
-        step,
-    };
-    let mut archive = Archive::new(zstd::Decoder::new(counted)?);
+/// As [`unpack`], a tar that is being made; meanwhile it is packed as `packed`.
+pub fn unpack_new(tar: impl Read, to: &Path, packed: &Path) -> Result<()> {
+    let (send, pieces) = sync_channel(PIECES);
+    thread::scope(|scope| {
+        let packer = scope.spawn(move || pack(&pieces, packed));
+        let mut tee = Tee {
+            inner: BufReader::with_capacity(PIECE, tar),
+            send,
+        };
+        let unpacked = unpack_tar(&mut tee, to)
+            .and_then(|()| Ok(io::copy(&mut tee, &mut io::sink())?))
+            .with_context(|| format!("unpacking into {}", to.display()));
+        drop(tee);
+        let packer = packer.join();
+        // A packer that failed is why a piece could not be handed on.
+        packer
+            .unwrap_or_else(|_| Err(anyhow!("the packer panicked")))
+            .with_context(|| format!("writing {}", packed.display()))?;
+        unpacked.map(drop)
+    })
+}
+
+fn unpack_tar(tar: impl Read, to: &Path) -> Result<()> {
+    let mut archive = Archive::new(tar);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(true);
     archive.set_preserve_mtime(true);
@@ -52,6 +82,30 @@ fn unpack_file(path: &Path, to: &Path, step: &Step) -> Result<()> {
         folder.unpack_in(to)?;
     }
     Ok(())
+}
+
+fn pack(pieces: &Receiver<Vec<u8>>, to: &Path) -> Result<()> {
+    let mut packer = zstd::Encoder::new(File::create(to)?, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+    for piece in pieces {
+        packer.write_all(&piece)?;
+    }
+    packer.finish()?;
+    Ok(())
+}
+
+/// Hands on what is read.
+struct Tee<R> {
+    inner: R,
+    send: SyncSender<Vec<u8>>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        let piece = buffer.get(..n).unwrap_or_default().to_vec();
+        self.send.send(piece).map_err(io::Error::other)?;
+        Ok(n)
+    }
 }
 
 /// Counts compressed bytes.
@@ -93,22 +147,28 @@ mod tests {
             rustix::fs::XattrFlags::empty(),
         )
         .unwrap();
+        let tar = Cmd::new("tar").args(["--xattrs", "--format=pax", "-cf", "-", "-C"]);
+        let tar = tar.arg(&from).arg(".").output().unwrap();
         let path = dir.path().join("l.tar.zst");
-        Cmd::new("tar")
-            .args(["--xattrs", "--format=pax", "--zstd", "-cf"])
-            .arg(&path)
-            .arg("-C")
-            .arg(&from)
-            .arg(".")
-            .run()
-            .unwrap();
+        unpack_new(tar.as_slice(), &to, &path).unwrap();
+        assert_all_is_there(&to);
+
+        let again = dir.path().join("again");
+        fs::create_dir(&again).unwrap();
         let layer = Layer {
             path,
             key: "k".into(),
             packages: vec![],
-            from_cache: false,
+            from_cache: true,
         };
-        unpack(&layer, &to, &Progress::plain("test")).unwrap();
+        unpack(&layer, &again, &Progress::plain("test")).unwrap();
+        assert_all_is_there(&again);
+        let nowhere = dir.path().join("none/l.tar.zst");
+        let error = unpack_new(tar.as_slice(), &to, &nowhere).unwrap_err();
+        assert!(format!("{error:#}").contains("none/l.tar.zst"), "{error:#}");
+    }
+
+    fn assert_all_is_there(to: &Path) {
         let meta = fs::metadata(to.join("g")).unwrap();
         assert_eq!((meta.mode() & 0o7777, meta.nlink()), (0o4751, 2));
         assert_eq!(

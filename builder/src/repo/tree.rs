@@ -139,7 +139,7 @@ fn write_files(repo: &Path, files: &[Leaf]) -> Result<Vec<String>> {
         written
     };
     let parts = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let joined = workers.into_iter().map(|worker| worker.join());
         joined.collect::<Result<Vec<_>, _>>()
     });

@@ -38,9 +38,13 @@ const UNWANTED_UNITS: &[&str] = &[
     "systemd-hwdb-update.service",
 ];
 
-/// Its automatic mounts (the ESP on /boot, which OSTree has mounted already) fail and cost a file
-/// system check at each boot.
-const UNWANTED_GENERATOR: &str = "usr/lib/systemd/system-generators/systemd-gpt-auto-generator";
+const UNWANTED_GENERATORS: &[&str] = &[
+    // Its automatic mounts (the ESP on /boot, which OSTree has mounted already) fail and cost a file system check at
+    // each boot.
+    "systemd-gpt-auto-generator",
+    // It would make the mount of /var, which we bring, and complains at each boot that our `ostree=` is none of its own.
+    "ostree-system-generator",
+];
 
 const PREPARE_ROOT: &str = "[sysroot]\nreadonly=true\n";
 
@@ -75,7 +79,10 @@ pub fn scrub(root: &Path) -> Result<()> {
     for units in ["etc/systemd/system", "usr/lib/systemd/system"] {
         disable_unwanted(&root.join(units))?;
     }
-    rooted::remove(&root.join(UNWANTED_GENERATOR))
+    let generators = root.join("usr/lib/systemd/system-generators");
+    UNWANTED_GENERATORS
+        .iter()
+        .try_for_each(|name| rooted::remove(&generators.join(name)))
 }
 
 /// Turns the root file system into an OSTree tree; of the kernel's device trees it keeps the one named.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use edge_ota::cmd::Cmd;
@@ -196,16 +197,26 @@ fn unpack(dir: &Path, files: &BTreeSet<String>) -> Result<()> {
         }
     }
     for (tool, paths) in packed {
-        // Few enough at a time for a command line.
-        for some in paths.chunks(500) {
-            Cmd::new(tool).args(["-d", "-q", "--"]).args(some).run()?;
-        }
+        run_on(tool, &paths)?;
         for path in &paths {
             // zstd keeps the packed file, the others do not.
             rooted::remove(path)?;
         }
     }
     Ok(())
+}
+
+/// Every processor takes a part of the files, few at a time for a command line.
+fn run_on(tool: &str, paths: &[PathBuf]) -> Result<()> {
+    let unpack = |few: &[PathBuf]| Cmd::new(tool).args(["-d", "-q", "--"]).args(few).run();
+    let share = paths.len().div_ceil(thread::available_parallelism()?.get());
+    thread::scope(|scope| {
+        let parts = paths.chunks(share.max(1));
+        let parts = parts.map(|part| scope.spawn(move || part.chunks(500).try_for_each(unpack)));
+        let parts: Vec<_> = parts.collect();
+        let mut ended = parts.into_iter().map(|part| part.join());
+        ended.try_for_each(|part| part.unwrap_or_else(|_| bail!("unpacking modules panicked")))
+    })
 }
 
 fn depmod(root: &Path, kernel: &Kernel) -> Result<()> {
