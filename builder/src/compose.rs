@@ -173,6 +173,7 @@ fn node_of(request: &Request, version: &str) -> Result<Node> {
             .map(|path| format!("/{}", path.display()))
             .collect(),
         postprocess: scripts(treefile)?,
+        arch: request.board.arch.debian.clone(),
     })
 }
 
@@ -273,7 +274,9 @@ fn make_initramfs(root: &Path, kernel: &Kernel, request: &Request) -> Result<Vec
     match treefile.initramfs {
         InitramfsMaker::Own => initramfs::build(root, kernel, &drivers(request.board)),
         InitramfsMaker::Dracut => {
-            dracut::build(root, kernel, &request.board.initramfs.modules, request.now)
+            let board = request.board;
+            let (arch, drivers) = (&board.arch.debian, &board.initramfs.modules);
+            dracut::build(root, arch, kernel, drivers, request.now)
                 .with_context(|| treefile.path.display().to_string())
         }
     }

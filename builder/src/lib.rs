@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod compose;
+pub mod foreign;
 pub mod gate;
 pub mod image;
 pub mod interrupt;

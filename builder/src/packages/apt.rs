@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
 use super::explain::Explainer;
-use super::{Package, Prepared, Request, firmware, unpack};
+use super::{Package, Prepared, Request, unpack};
+use crate::foreign;
 use crate::interrupt;
 use crate::progress::Step;
 
@@ -34,8 +35,8 @@ pub fn install(
 ) -> Result<Vec<Package>> {
     let ours = request.work.sub("firmware")?;
     let temporary = request.work.sub("mmdebstrap")?;
-    let fetch = hook(request, "fetch", &firmware::fetch(request.board), &ours)?;
-    let finish = hook(request, "finish", &firmware::finish(request.board), &ours)?;
+    let fetch = hook(request, "fetch", &prepared.scripts.before, &ours)?;
+    let finish = hook(request, "finish", &prepared.scripts.after, &ours)?;
     let mut explainer = Explainer::default();
     let result = command(request, prepared, &temporary)
         .arg(format!("--extract-hook={fetch}"))
@@ -82,7 +83,16 @@ fn command(request: &Request, prepared: &Prepared, temporary: &Path) -> Cmd {
         true => Cmd::new("unshare")
             .args(["--mount", "sh", "-ec", ON_TMPFS])
             .arg(temporary)
-            .args(["mmdebstrap", "--skip=check/qemu"]),
+            .args(["mmdebstrap", "--skip=check/qemu"])
+            .arg(format!(
+                "--aptopt=DPkg::Path \"{}\"",
+                native_first(ROOT_PATH)
+            ))
+            .env(
+                "PATH",
+                native_first(&std::env::var("PATH").unwrap_or_default()),
+            )
+            .envs(foreign::environment(&request.board.arch.debian)),
     };
     command
         .args(["--mode=root", "--variant=essential", "--format=tar"])
@@ -97,6 +107,13 @@ fn command(request: &Request, prepared: &Prepared, temporary: &Path) -> Cmd {
         // The kernel's scripts would make an initramfs before the tree is complete.
         .env("INITRD", "No")
         .env("LC_ALL", "C.UTF-8")
+}
+
+/// dpkg's own, where a configuration names none.
+const ROOT_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn native_first(path: &str) -> String {
+    format!("{}:{path}", foreign::NATIVE)
 }
 
 /// mmdebstrap wants to be told one suite; the sources say the rest.

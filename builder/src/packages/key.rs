@@ -21,7 +21,7 @@ pub struct Inputs<'a> {
     /// One for each source.
     pub releases: &'a [Vec<u8>],
     pub local: Option<&'a Repository>,
-    pub scripts: &'a [String],
+    pub scripts: [&'a str; 2],
 }
 
 /// 64 hex digits.
@@ -92,7 +92,7 @@ mod tests {
                 sources: &[source],
                 releases: &[release.into()],
                 local: None,
-                scripts: &[script.into()],
+                scripts: [script, ""],
             })
             .unwrap()
         };

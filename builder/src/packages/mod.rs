@@ -3,7 +3,6 @@
 mod apt;
 mod explain;
 mod firmware;
-mod foreign;
 mod key;
 mod local;
 pub mod mirrors;
@@ -20,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::board::Board;
+use crate::foreign;
 use crate::interrupt::{self, WorkDir};
 use crate::progress::Progress;
 use crate::treefile::Treefile;
@@ -83,7 +83,27 @@ struct Prepared {
     local: Option<local::Repository>,
     /// The packages' programs run under emulation.
     emulated: bool,
+    scripts: Scripts,
     key: String,
+}
+
+/// What is done to the root file system before packages are installed, and after.
+struct Scripts {
+    before: String,
+    after: String,
+}
+
+impl Scripts {
+    fn new(board: &Board, emulated: bool) -> Self {
+        let (enter, leave) = match emulated {
+            true => (foreign::ENTER, foreign::LEAVE),
+            false => ("", ""),
+        };
+        Self {
+            before: format!("{enter}{}", firmware::fetch(board)),
+            after: format!("{leave}{}", firmware::finish(board)),
+        }
+    }
 }
 
 fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
@@ -98,16 +118,14 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
     let mut packages = request.treefile.packages.clone();
     packages.insert(request.board.kernel.clone());
     packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
+    let scripts = Scripts::new(request.board, emulated);
     let key = key::of(&key::Inputs {
         arch: &request.board.arch.debian,
         packages: &packages,
         sources: &sources,
         releases: &releases,
         local: local.as_ref(),
-        scripts: &[
-            firmware::fetch(request.board),
-            firmware::finish(request.board),
-        ],
+        scripts: [&scripts.before, &scripts.after],
     })?;
     step.done();
     Ok(Prepared {
@@ -115,6 +133,7 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
         sources,
         local,
         emulated,
+        scripts,
         key,
     })
 }

@@ -19,13 +19,20 @@ const PROGRAM: &str = "usr/bin/dracut";
 const IMAGE: &str = ".edge-initramfs";
 
 /// Makes the initramfs of a laid out tree and checks what is in it.
-pub fn build(root: &Path, kernel: &Kernel, drivers: &[String], time: u64) -> Result<Vec<u8>> {
+pub fn build(
+    root: &Path,
+    arch: &str,
+    kernel: &Kernel,
+    drivers: &[String],
+    time: u64,
+) -> Result<Vec<u8>> {
     if rooted::resolve(root, Path::new(PROGRAM))?.is_none() {
         bail!("initramfs is dracut, but the tree has no /{PROGRAM}: add the package dracut-core");
     }
     let text = script(&kernel.release, drivers, time);
     let name = "dracut".to_owned();
-    node::run_script(root, &Script { name, text }).context("making the initramfs with dracut")?;
+    node::run_script(root, arch, &Script { name, text })
+        .context("making the initramfs with dracut")?;
     let path = root.join(IMAGE);
     let image = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     rooted::remove(&path)?;
@@ -73,7 +80,7 @@ mod tests {
             release: "6".into(),
             dir: "usr/lib/modules/6".into(),
         };
-        let error = build(root.path(), &kernel, &[], 0).unwrap_err();
+        let error = build(root.path(), "amd64", &kernel, &[], 0).unwrap_err();
         assert!(
             error.to_string().contains("add the package dracut-core"),
             "{error}"

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use edge_ota::cmd::Cmd;
 
 use super::rooted;
+use crate::foreign;
 
 #[derive(Debug, Clone, Default)]
 pub struct Node {
@@ -28,6 +29,8 @@ pub struct Node {
     /// Paths to remove, absolute in the tree.
     pub remove_files: Vec<String>,
     pub postprocess: Vec<Script>,
+    /// Debian's word for the tree's architecture.
+    pub arch: String,
 }
 
 /// `mutate-os-release`: in VERSION and PRETTY_NAME `replace` becomes `version`.
@@ -65,7 +68,8 @@ pub fn apply(root: &Path, node: &Node) -> Result<()> {
     }
     enable_units(root, node)?;
     for script in &node.postprocess {
-        run_script(root, script).with_context(|| format!("postprocess: {}", script.name))?;
+        run_script(root, &node.arch, script)
+            .with_context(|| format!("postprocess: {}", script.name))?;
     }
     for path in &node.remove_files {
         let inside = inside(root, path).with_context(|| format!("remove-files: {path}"))?;
@@ -223,7 +227,7 @@ exec chroot "$1" /.edge-postprocess
 "#;
 
 /// Runs a script in the tree without network, and without mounts or processes left behind.
-pub fn run_script(root: &Path, script: &Script) -> Result<()> {
+pub fn run_script(root: &Path, arch: &str, script: &Script) -> Result<()> {
     let path = root.join(".edge-postprocess");
     rooted::put(&path, &script.text)?;
     rooted::set_mode(&path, 0o700)?;
@@ -243,6 +247,7 @@ pub fn run_script(root: &Path, script: &Script) -> Result<()> {
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/root")
         .env("LC_ALL", "C.UTF-8")
+        .envs(foreign::environment(arch))
         .run();
     rooted::remove(&path)?;
     ran

@@ -1,5 +1,5 @@
 //! Packages of another architecture: their scripts run under QEMU's user emulation, which the kernel must
-//! know of.
+//! know of. What need not be emulated is not: it takes most of the time.
 
 use std::fs;
 use std::path::Path;
@@ -29,6 +29,41 @@ pub fn is_emulated(root: &Path, arch: &Arch) -> Result<bool> {
     }
     Ok(true)
 }
+
+/// What QEMU's user emulation reads. Debian's arm64 signs its return addresses, and QEMU's default processor computes
+/// these signatures in software, which doubles the time of every program; this one has none.
+pub fn environment(debian: &str) -> Option<(&'static str, &'static str)> {
+    (debian == "arm64").then_some(("QEMU_CPU", "cortex-a53"))
+}
+
+/// Comes first on the path while packages are installed under emulation.
+pub const NATIVE: &str = "/.edge-native";
+
+/// Fills [`NATIVE`] below `$1`: unpacking with this machine's dpkg-deb, and a depmod that does nothing.
+pub const ENTER: &str = "\
+set -eu
+native=\"$1/.edge-native\"
+mkdir \"$native\"
+program=$(command -v dpkg-deb)
+ldd \"$program\" | sed -n 's|.*=> \\(/[^ ]*\\).*|\\1|p' | xargs -I{} cp -L {} \"$native/\"
+cp -L \"$(ldd \"$program\" | sed -n 's|^[[:space:]]*\\(/[^ ]*\\) (.*|\\1|p')\" \"$native/loader\"
+cp \"$program\" \"$native/dpkg-deb.native\"
+cat > \"$native/dpkg-deb\" <<'END'
+#!/bin/sh
+exec /.edge-native/loader --library-path /.edge-native /.edge-native/dpkg-deb.native \"$@\"
+END
+printf '#!/bin/sh\\n' > \"$native/depmod\"
+chmod 755 \"$native/dpkg-deb\" \"$native/depmod\"
+";
+
+/// Removes it, and does what depmod did not.
+pub const LEAVE: &str = "\
+set -eu
+rm -r \"$1/.edge-native\"
+for modules in \"$1\"/usr/lib/modules/*; do
+    depmod -b \"$1\" \"${modules##*/}\"
+done
+";
 
 /// QEMU's word for a Debian architecture.
 fn emulator(debian: &str) -> Option<&'static str> {
@@ -76,6 +111,29 @@ mod tests {
         ] {
             assert_eq!(is_usable(&entry(state, flags)), expected, "{state} {flags}");
         }
+    }
+
+    #[test]
+    fn what_is_not_emulated_runs_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |script: &str| {
+            let sh = Cmd::new("sh").args(["-c", script, "sh"]).arg(dir.path());
+            sh.run().unwrap();
+        };
+        run(ENTER);
+        let native = dir.path().join(&NATIVE[1..]);
+        let program = Cmd::new(native.join("loader"))
+            .arg("--library-path")
+            .arg(&native)
+            .arg(native.join("dpkg-deb.native"));
+        let version = program.arg("--version").text().unwrap();
+        assert!(version.contains("archive"), "{version}");
+        Cmd::new(native.join("depmod")).arg("6.12").run().unwrap();
+        fs::create_dir_all(dir.path().join("usr/lib/modules/6.12/kernel")).unwrap();
+        std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
+        run(LEAVE);
+        assert!(!native.exists());
+        assert!(dir.path().join("usr/lib/modules/6.12/modules.dep").exists());
     }
 
     #[test]
