@@ -54,7 +54,7 @@ test-all: fmt lint audit deb ## All checks, all tests, every machine
 	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter
 	@for board in $(OTHER_BOARDS); do $(MAKE) --no-print-directory test-board BOARD=$$board || exit 1; done
 
-test-board: setup ## Run the machine tests that tell boards apart on BOARD
+test-board: build ## Run the machine tests that tell boards apart on BOARD
 	@$(call with_mirror,$(BOARD_ARCH)) $(STEP) "updater for $(BOARD)" .ci/updater $(BOARD) "$(TARGET)"
 	@EDGE_TEST_BOARD=$(BOARD) $(call with_mirror,$(BOARD_ARCH)) cargo nextest run -p qemu-tests --locked --profile $(NEXTEST_PROFILE) \
 		--ignore-default-filter -E '$(BOARD_TESTS)'

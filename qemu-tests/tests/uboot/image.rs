@@ -83,7 +83,7 @@ fn publish(tree: &Path, dir: &Path, keys: &Path) -> Result<CommitChecksum> {
         timestamp: 1_790_000_000,
     };
     let name = "edge/13/armhf/node".parse()?;
-    let commit = repo.commit(tree, &name, &description, |_| {})?.checksum;
+    let commit = repo.commit(tree, &name, &description)?;
     let signer = key::load_secret(&key::secret_path(keys, "commit"))?;
     let signature = sign::sign_commit(&repo.commit_bytes(&commit)?, &signer);
     repo.attach_signatures(&commit, &[signature.to_vec()])?;
