@@ -12,7 +12,7 @@ STEP = .ci/step
 BOARD_ARCH = $(shell sed -n 's/^debian = "\(.*\)"$$/\1/p' boards/$(BOARD).toml)
 with_mirror = .ci/mirror $(1) "$(TARGET)"
 
-.PHONY: help setup build deb updater demo test test-all test-board bench figures audit fmt lint install install-builder \
+.PHONY: help setup build deb updater demo test test-all test-board bench audit fmt lint install install-builder \
 	install-updater uninstall clean
 
 help: ## Print this list
@@ -33,10 +33,6 @@ updater: setup ## Build and pack the updater for the architecture of BOARD
 demo: deb ## Compose, image, boot, upgrade, break and roll back a machine
 	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
 	@$(STEP) "demo" "$(TARGET)/release/demo"
-
-figures: deb ## As demo, and keep the measures in docs/figures.md
-	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
-	@$(STEP) "demo" "$(TARGET)/release/demo" --figures docs/figures.md
 
 test: deb ## Run the units, the integration tests and the machine tests
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
@@ -59,11 +55,11 @@ test-board: build ## Run the machine tests that tell boards apart on BOARD
 	@EDGE_TEST_BOARD=$(BOARD) $(call with_mirror,$(BOARD_ARCH)) cargo nextest run -p qemu-tests --locked --profile $(NEXTEST_PROFILE) \
 		--ignore-default-filter -E '$(BOARD_TESTS)'
 
-bench: deb ## Compose a node for every architecture and keep the measures in docs/figures-boards.md
-	@$(STEP) "build the benchmark" cargo build --release --locked -p qemu-tests --bin boards
+bench: deb ## Compose, boot and upgrade a node on every architecture and keep the measures in docs/figures.md
+	@$(STEP) "build the benchmark" cargo build --release --locked -p qemu-tests --bin bench
 	@$(STEP) "updater for aarch64" .ci/updater aarch64 "$(TARGET)"
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
-	@$(call with_mirror,armhf) "$(TARGET)/release/boards" --figures docs/figures-boards.md
+	@$(call with_mirror,armhf) "$(TARGET)/release/bench" --figures docs/figures.md
 
 audit: ## Check licences, duplicates, sources and advisories of the dependencies
 	@cargo deny --version >/dev/null 2>&1 || $(STEP) "install cargo-deny" cargo install --locked cargo-deny

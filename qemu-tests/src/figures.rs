@@ -1,4 +1,4 @@
-//! Measures of one run, as a table for people.
+//! Measures of one run, as a table for people: a row for each measure, a column for each board.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,9 +9,17 @@ use crate::lab;
 
 #[derive(Default)]
 pub struct Figures {
-    rows: Vec<(String, Figure)>,
+    columns: Vec<String>,
+    rows: Vec<Row>,
 }
 
+struct Row {
+    what: String,
+    /// Column and value.
+    cells: Vec<(String, Figure)>,
+}
+
+#[derive(Clone)]
 enum Figure {
     Time(Duration),
     Text(String),
@@ -19,37 +27,57 @@ enum Figure {
 
 impl Figures {
     /// Does a step, says so, and keeps its time.
-    pub fn time<T>(&mut self, what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn time<T>(
+        &mut self,
+        column: &str,
+        what: &str,
+        act: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let start = Instant::now();
-        let value = lab::step(what, act)?;
-        self.rows
-            .push((what.to_owned(), Figure::Time(start.elapsed())));
+        let value = lab::step(&format!("{column}: {what}"), act)?;
+        self.put(column, what, Figure::Time(start.elapsed()));
         Ok(value)
     }
 
-    pub fn note(&mut self, what: &str, value: String) {
-        self.rows.push((what.to_owned(), Figure::Text(value)));
+    pub fn seconds(&mut self, column: &str, what: &str, seconds: f64) {
+        self.put(
+            column,
+            what,
+            Figure::Time(Duration::from_secs_f64(seconds.max(0.0))),
+        );
     }
 
-    /// Compares the times of two steps that were done.
-    pub fn ratio(&mut self, what: &str, against: &str, goal: &str) -> Result<()> {
-        let ratio = self.seconds(what)? / self.seconds(against)?;
-        self.note(
-            &format!("{what} ÷ {against}"),
-            format!("{ratio:.2} (goal {goal})"),
-        );
-        Ok(())
+    pub fn note(&mut self, column: &str, what: &str, value: String) {
+        self.put(column, what, Figure::Text(value));
+    }
+
+    /// How many times as long as `other` something took, both of them measured in this run.
+    pub fn ratio(
+        &self,
+        (column, what): (&str, &str),
+        (other_column, other): (&str, &str),
+    ) -> Result<String> {
+        let ratio = self.measured(column, what)? / self.measured(other_column, other)?;
+        Ok(format!("{ratio:.2}"))
     }
 
     /// Markdown.
     pub fn table(&self) -> String {
-        let mut text = String::from("| measure | value |\n|---|---|\n");
-        for (what, figure) in &self.rows {
-            let value = match figure {
-                Figure::Time(time) => format!("{:.1} s", time.as_secs_f64()),
-                Figure::Text(value) => value.clone(),
-            };
-            text.push_str(&format!("| {what} | {value} |\n"));
+        let mut text = format!("| measure | {} |\n", self.columns.join(" | "));
+        text.push_str(&format!("|---|{}\n", "---|".repeat(self.columns.len())));
+        for row in &self.rows {
+            text.push_str(&format!("| {} |", row.what));
+            for column in &self.columns {
+                let cell = row.cells.iter().find(|(name, _)| name == column);
+                match cell.map(|(_, figure)| figure) {
+                    Some(Figure::Time(time)) => {
+                        text.push_str(&format!(" {:.1} s |", time.as_secs_f64()))
+                    }
+                    Some(Figure::Text(value)) => text.push_str(&format!(" {value} |")),
+                    None => text.push_str(" |"),
+                }
+            }
+            text.push('\n');
         }
         text
     }
@@ -63,12 +91,28 @@ impl Figures {
         ))
     }
 
-    fn seconds(&self, wanted: &str) -> Result<f64> {
-        let found = self.rows.iter().find_map(|(what, figure)| match figure {
-            Figure::Time(time) if what == wanted => Some(time.as_secs_f64()),
+    fn put(&mut self, column: &str, what: &str, figure: Figure) {
+        if !self.columns.iter().any(|c| c == column) {
+            self.columns.push(column.to_owned());
+        }
+        let cell = (column.to_owned(), figure);
+        match self.rows.iter_mut().find(|row| row.what == what) {
+            Some(row) => row.cells.push(cell),
+            None => self.rows.push(Row {
+                what: what.to_owned(),
+                cells: vec![cell],
+            }),
+        }
+    }
+
+    fn measured(&self, column: &str, what: &str) -> Result<f64> {
+        let row = self.rows.iter().find(|row| row.what == what);
+        let cell = row.and_then(|row| row.cells.iter().find(|(name, _)| name == column));
+        match cell {
+            Some((_, Figure::Time(time))) => Some(time.as_secs_f64()),
             _ => None,
-        });
-        found.with_context(|| format!("'{wanted}' was not timed"))
+        }
+        .with_context(|| format!("'{what}' was not timed on {column}"))
     }
 }
 
@@ -104,25 +148,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_follow_the_times() {
+    fn a_column_for_each_board_and_ratios_of_what_was_timed() {
         let mut figures = Figures::default();
-        for (what, seconds) in [
-            ("compose", 60),
-            ("plain mmdebstrap of the same packages", 40),
-        ] {
+        figures.seconds("x86_64", "compose", 40.0);
+        figures.seconds("armhf", "compose", 60.0);
+        figures.note("armhf", "peak", "9 MiB".to_owned());
+        let ratio = figures.ratio(("armhf", "compose"), ("x86_64", "compose"));
+        assert_eq!(ratio.unwrap(), "1.50");
+        assert!(
             figures
-                .rows
-                .push((what.to_owned(), Figure::Time(Duration::from_secs(seconds))));
-        }
-        figures
-            .ratio("compose", "plain mmdebstrap of the same packages", "≤ 1.6")
-            .unwrap();
-        assert!(figures.ratio("compose", "nothing", "").is_err());
-        figures.note("peak", "9 MiB".to_owned());
-        let table = figures.table();
-        assert!(table.contains("| compose | 60.0 s |"), "{table}");
-        assert!(table.contains("| 1.50 (goal"), "{table}");
-        assert!(table.contains("| peak | 9 MiB |"), "{table}");
+                .ratio(("armhf", "peak"), ("x86_64", "compose"))
+                .is_err()
+        );
+        assert_eq!(
+            figures.table(),
+            "| measure | x86_64 | armhf |\n|---|---|---|\n\
+             | compose | 40.0 s | 60.0 s |\n| peak | | 9 MiB |\n"
+        );
         assert!(host().unwrap().contains("GiB"));
     }
 }

@@ -7,6 +7,7 @@ pub mod console;
 pub mod disk;
 pub mod figures;
 pub mod hardware;
+pub mod journey;
 pub mod lab;
 pub mod node;
 pub mod qmp;

@@ -1,0 +1,170 @@
+//! What each architecture costs, in one run: the same node composed, imaged, booted and upgraded, beside what plain
+//! mmdebstrap and dracut take for the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use edge_build::packages::mirrors::{self, MirrorOptions};
+use edge_build::repo::Repo;
+use edge_build::size;
+use edge_build::treefile::Suite;
+use edge_ota::cmd::Cmd;
+use edge_ota::types::CommitChecksum;
+use qemu_tests::figures::Figures;
+use qemu_tests::journey::{COMPOSE, INITRAMFS, INSTALLING, Journey};
+use qemu_tests::lab;
+use qemu_tests::variant;
+
+/// The host's own architecture first: the others are compared with it.
+const BOARDS: [&str; 3] = ["x86_64", "aarch64", "armhf"];
+/// Where dracut runs too: on the host, and under the slowest emulation.
+const WITH_DRACUT: [&str; 2] = ["x86_64", "armhf"];
+const RUNTIME: [&str; 3] = ["containerd", "containernetworking-plugins", "runc"];
+const SUITE: &str = "trixie";
+
+const PLAIN: &str = "plain mmdebstrap of the same packages";
+const DRACUT: &str = "dracut's initramfs of the same tree";
+
+const HEAD: &str = "# Figures\n\nThe last measures of `make bench`, all of one run: edge-node, composed without the \
+    cache. Virtual machines: 512 MiB, 2 processors.";
+
+const REMARKS: &str = "\
+Goals: compose ÷ plain mmdebstrap ≤ 1.6; compose ÷ compose of x86_64 ≤ 6 for aarch64 and ≤ 4 for armhf; initramfs
+within 5 s and, on armhf, ≤ 12 MB; the tree of armhf without the container runtime ≤ 200 MB; first boot to good within
+60 s on x86_64; peak memory of an upgrade ≤ 64 MiB.
+
+For another architecture than the host's, the packages' scripts and dpkg run under emulation: all of that is within
+\"installing packages\", everything else is the host's own work. dracut's time is of a compose of its own, for the tree
+needs the package. Plain mmdebstrap neither chooses kernel modules, nor makes an initramfs, nor compresses and checksums
+files; the nearer the mirror, the more that weighs.
+";
+
+#[derive(Parser)]
+#[command(about = "Compose, boot and upgrade the same node on every architecture and measure it")]
+struct Cli {
+    /// Also write the measures into this file
+    #[arg(long, value_name = "FILE")]
+    figures: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    lab::exit_code(run())
+}
+
+fn run() -> Result<()> {
+    let cli = Cli::parse();
+    let work = lab::target_dir(&lab::workspace()?).join("bench");
+    let mut figures = Figures::default();
+    for board in BOARDS {
+        measure(board, &work, &mut figures)?;
+    }
+    println!("\n{}", figures.table());
+    match cli.figures {
+        Some(file) => edge_ota::durable::write(&file, figures.document(HEAD, REMARKS)?.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+fn measure(board: &str, work: &Path, figures: &mut Figures) -> Result<()> {
+    let (host, _) = BOARDS.split_first().context("no boards")?;
+    let journey = Journey::new(board, work)?;
+    let releases = journey.build(figures)?;
+    sizes(&journey, &releases.first, figures)?;
+    if board == *host {
+        figures.time(board, PLAIN, || {
+            plain_mmdebstrap(&journey, &releases.first, &work.join("plain"))
+        })?;
+        let ratio = figures.ratio((board, COMPOSE), (board, PLAIN))?;
+        figures.note(board, &format!("{COMPOSE} ÷ {PLAIN}"), ratio);
+    } else {
+        for what in [COMPOSE, INSTALLING] {
+            let ratio = figures.ratio((board, what), (host, what))?;
+            figures.note(board, &format!("{what} ÷ the same on {host}"), ratio);
+        }
+    }
+    let mut vm = journey.boot(&releases.first, figures)?;
+    journey.upgrade(&mut vm, &releases.second, figures)?;
+    vm.quit()?;
+    if WITH_DRACUT.contains(&board) {
+        lab::step(&format!("{board}: compose with dracut"), || {
+            dracut(&journey, figures)
+        })?;
+        let ratio = figures.ratio((board, DRACUT), (board, INITRAMFS))?;
+        figures.note(board, &format!("{DRACUT} ÷ ours"), ratio);
+    }
+    Ok(())
+}
+
+fn sizes(journey: &Journey, commit: &CommitChecksum, figures: &mut Figures) -> Result<()> {
+    let board = &journey.site.board;
+    let repo = Repo::open(&journey.site.repo())?;
+    let initramfs = repo.describe(commit)?.initramfs_size;
+    figures.note(board, "initramfs", megabytes(initramfs));
+    let size = size::report(&repo, commit, 1)?;
+    let of_runtime = |share: &&size::Share| RUNTIME.contains(&share.name.as_str());
+    let runtime = size.packages.iter().filter(of_runtime);
+    let runtime: u64 = runtime.map(|share| share.bytes).sum();
+    figures.note(board, "tree", megabytes(size.total));
+    figures.note(
+        board,
+        &format!("tree without {}", RUNTIME.join(", ")),
+        megabytes(size.total - runtime),
+    );
+    Ok(())
+}
+
+/// How long dracut took, in a compose that differs in nothing else.
+fn dracut(journey: &Journey, figures: &mut Figures) -> Result<()> {
+    let node = journey.treefile("dracut", &[])?;
+    let treefile = node.with_file_name("dracut.yaml");
+    let text = format!(
+        "include: {}\npackages: [dracut-core]\nedge: {{initramfs: dracut}}\n",
+        node.display()
+    );
+    fs::write(&treefile, text).with_context(|| format!("writing {}", treefile.display()))?;
+    journey.compose(&treefile)?;
+    let timings = journey.timings()?;
+    let seconds = timings.get("making the initramfs");
+    let seconds = seconds.context("the compose made no initramfs")?;
+    figures.seconds(&journey.site.board, DRACUT, *seconds);
+    Ok(())
+}
+
+fn plain_mmdebstrap(journey: &Journey, commit: &CommitChecksum, root: &Path) -> Result<()> {
+    let status = variant::read_file(&journey.site.repo(), commit, "usr/lib/sysimage/dpkg/status")?;
+    let status = String::from_utf8(status).context("dpkg's status is not UTF-8")?;
+    // Our own package is in no repository.
+    let names: Vec<&str> = status
+        .lines()
+        .filter_map(|l| l.strip_prefix("Package: "))
+        .filter(|n| *n != "edge-ota")
+        .collect();
+    let suite = Suite {
+        name: SUITE.to_owned(),
+        components: vec!["main".to_owned()],
+        mirror: None,
+        signed_by: None,
+    };
+    let options = MirrorOptions::default().or_environment();
+    let mirror = mirrors::resolve(&suite, &options, &mirrors::of_this_machine()?)?;
+    Cmd::new("mmdebstrap")
+        .args([
+            "--quiet",
+            "--variant=essential",
+            &format!("--include={}", names.join(",")),
+        ])
+        .args(["--aptopt=APT::Install-Recommends \"false\"", SUITE])
+        .arg(root)
+        .arg(mirror)
+        // No initramfs on either side: ours is made after the packages.
+        .env("INITRD", "No")
+        .run()?;
+    fs::remove_dir_all(root).with_context(|| format!("removing {}", root.display()))
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
