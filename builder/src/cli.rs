@@ -82,6 +82,9 @@ pub struct Check {
     pub treefile: PathBuf,
     #[arg(long, default_value = "x86_64")]
     pub board: BoardName,
+    /// Print the treefile with all that it includes as one JSON document, also what cannot be composed here
+    #[arg(long)]
+    pub print: bool,
 }
 
 #[derive(Debug, Args)]

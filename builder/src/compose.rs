@@ -86,6 +86,9 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
     check_kernel(&root, &laid_out.kernel, treefile)?;
     abi::check(&root, &request.board.arch.debian)
         .with_context(|| treefile.path.display().to_string())?;
+    if treefile.readonly_executables {
+        layout::make_executables_readonly(&root)?;
+    }
     step.done();
     interrupt::check()?;
 
@@ -106,7 +109,12 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
 
     let step = progress.step("committing");
     let description = describe(request, &root, &laid_out.kernel, version)?;
-    let commit = repo.commit(&root, &treefile.reference, &description)?;
+    let commit = repo.commit(
+        &root,
+        &treefile.reference,
+        &description,
+        &treefile.commit_metadata,
+    )?;
     step.done_with(&format!("{} {}", treefile.reference, description.version));
     sign_commit(&repo, &commit, request.commit_key)?;
     Ok(commit)
@@ -125,13 +133,14 @@ pub fn sign_commit(repo: &Repo, commit: &CommitChecksum, key: &SigningKey) -> Re
 
 fn next_version(repo: &Repo, request: &Request) -> Result<String> {
     let Some(prefix) = &request.treefile.automatic_version_prefix else {
-        return version::next("<date:%Y%m%d.%H%M%S>", None, request.now);
+        return version::next("<date:%Y%m%d.%H%M%S>", '.', None, request.now);
     };
     let previous = match repo.resolve(&request.treefile.reference)? {
         Some(commit) => Some(repo.describe(&commit)?.version),
         None => None,
     };
-    version::next(prefix, previous.as_deref(), request.now)
+    let separator = request.treefile.automatic_version_suffix;
+    version::next(prefix, separator, previous.as_deref(), request.now)
 }
 
 fn node_of(request: &Request, version: &str) -> Result<Node> {
@@ -275,9 +284,13 @@ fn make_initramfs(root: &Path, kernel: &Kernel, request: &Request) -> Result<Vec
         InitramfsMaker::Own => initramfs::build(root, kernel, &drivers(request.board)),
         InitramfsMaker::Dracut => {
             let board = request.board;
-            let (arch, drivers) = (&board.arch.debian, &board.initramfs.modules);
-            dracut::build(root, arch, kernel, drivers, request.now)
-                .with_context(|| treefile.path.display().to_string())
+            let plan = dracut::Plan {
+                arch: &board.arch.debian,
+                drivers: &board.initramfs.modules,
+                arguments: &treefile.initramfs_arguments,
+                time: request.now,
+            };
+            dracut::build(root, kernel, &plan).with_context(|| treefile.path.display().to_string())
         }
     }
 }

@@ -130,6 +130,10 @@ fn print_size(args: &cli::Size) -> Result<()> {
 
 fn check(cli: &Cli, args: &cli::Check) -> Result<()> {
     let board = board(cli, &args.board)?;
+    if args.print {
+        let flat = treefile::flatten(&args.treefile, &board.arch.rpm)?;
+        return Ok(output::line(serde_json::to_string_pretty(&flat)?)?);
+    }
     let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
     output::line(format_args!("ref {}", treefile.reference))?;
     output::line(format_args!(

@@ -4,16 +4,20 @@ use anyhow::{Context, Result, bail};
 use edge_ota::cmd::Cmd;
 
 /// The prefix itself where the last version has another one, else the last version counted on: `13`,
-/// `13.1`, `13.2`. A prefix with `<date:FORMAT>` begins at `.0`.
-pub fn next(prefix: &str, previous: Option<&str>, now: u64) -> Result<String> {
+/// `13.1`, `13.2`, with the separator before the count. A prefix with `<date:FORMAT>` begins at `.0`.
+pub fn next(prefix: &str, separator: char, previous: Option<&str>, now: u64) -> Result<String> {
     let (expanded, dated) = expand(prefix, now)?;
     let counted = previous.and_then(|last| match last.strip_prefix(&expanded)? {
         "" => Some(1),
-        rest => rest.strip_prefix('.')?.parse::<u64>().ok()?.checked_add(1),
+        rest => rest
+            .strip_prefix(separator)?
+            .parse::<u64>()
+            .ok()?
+            .checked_add(1),
     });
     Ok(match counted {
-        Some(n) => format!("{expanded}.{n}"),
-        None if dated => format!("{expanded}.0"),
+        Some(n) => format!("{expanded}{separator}{n}"),
+        None if dated => format!("{expanded}{separator}0"),
         None => expanded,
     })
 }
@@ -51,11 +55,12 @@ mod tests {
         ];
         for (prefix, previous, expected) in table {
             assert_eq!(
-                next(prefix, previous, now).unwrap(),
+                next(prefix, '.', previous, now).unwrap(),
                 expected,
                 "{prefix} {previous:?}"
             );
         }
-        assert!(next("<date:%Y", None, now).is_err());
+        assert_eq!(next("13", '-', Some("13-4"), now).unwrap(), "13-5");
+        assert!(next("<date:%Y", '.', None, now).is_err());
     }
 }

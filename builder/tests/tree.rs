@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -84,7 +85,9 @@ fn commit_sign_and_judge() {
     let path = dir.path().join("repo");
     let repo = Repo::open_or_create(&path).unwrap();
     let name: RefName = "edge/13/x86_64/node".parse().unwrap();
-    let first = repo.commit(&root, &name, &description()).unwrap();
+    let first = repo
+        .commit(&root, &name, &description(), &BTreeMap::new())
+        .unwrap();
     gate::examine(&repo, &first, &[]).unwrap();
 
     let bytes = repo.commit_bytes(&first).unwrap();
@@ -118,7 +121,9 @@ fn commit_sign_and_judge() {
     assert!(repo.read(&first, "/usr/lib/none").is_err());
 
     rooted::remove(&root.join("usr/bin/edge-ota")).unwrap();
-    let second = repo.commit(&root, &name, &description()).unwrap();
+    let second = repo
+        .commit(&root, &name, &description(), &BTreeMap::new())
+        .unwrap();
     let error = gate::examine(&repo, &second, &[]).unwrap_err().to_string();
     assert!(
         error.contains("the updater is missing (/usr/bin/edge-ota)"),
@@ -136,7 +141,8 @@ fn the_same_tree_gives_the_same_commit() {
         lay_out(&root, roots.path());
         let repo = Repo::open_or_create(&dir.path().join("repo")).unwrap();
         let name = "edge/13/x86_64/node".parse().unwrap();
-        repo.commit(&root, &name, &description()).unwrap()
+        repo.commit(&root, &name, &description(), &BTreeMap::new())
+            .unwrap()
     };
     assert_eq!(commit(), commit());
 }
@@ -148,14 +154,29 @@ fn a_commit_that_fails_leaves_the_ref() {
     let name: RefName = "edge/13/x86_64/node".parse().unwrap();
     rooted::put(&dir.path().join("root/usr/f"), "1").unwrap();
     let first = repo
-        .commit(&dir.path().join("root"), &name, &description())
+        .commit(
+            &dir.path().join("root"),
+            &name,
+            &description(),
+            &BTreeMap::new(),
+        )
         .unwrap();
     let error = repo
-        .commit(&dir.path().join("none"), &name, &description())
+        .commit(
+            &dir.path().join("none"),
+            &name,
+            &description(),
+            &BTreeMap::new(),
+        )
         .unwrap_err();
     assert!(format!("{error:#}").contains("none"), "{error:#}");
     assert_eq!(repo.resolve(&name).unwrap(), Some(first));
     rooted::put(&dir.path().join("root/usr/g"), "2").unwrap();
-    repo.commit(&dir.path().join("root"), &name, &description())
-        .unwrap();
+    repo.commit(
+        &dir.path().join("root"),
+        &name,
+        &description(),
+        &BTreeMap::new(),
+    )
+    .unwrap();
 }

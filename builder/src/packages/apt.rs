@@ -11,19 +11,24 @@ use super::{Package, Prepared, Request, unpack};
 use crate::foreign;
 use crate::interrupt;
 use crate::progress::Step;
+use crate::treefile::Treefile;
 
-/// No documentation, no translations; licences stay.
-pub const DPKG_OPTIONS: [&str; 9] = [
-    "path-exclude=/usr/share/doc/*",
-    "path-include=/usr/share/doc/*/copyright",
-    "path-exclude=/usr/share/man/*",
-    "path-exclude=/usr/share/info/*",
-    "path-exclude=/usr/share/groff/*",
-    "path-exclude=/usr/share/lintian/*",
-    "path-exclude=/usr/share/bug/*",
-    "path-exclude=/usr/share/locale/*",
-    "path-include=/usr/share/locale/locale.alias",
-];
+/// What dpkg unpacks: licences always, documentation and translations as the treefile says.
+pub fn dpkg_options(treefile: &Treefile) -> Vec<String> {
+    let mut options: Vec<String> = Vec::new();
+    if !treefile.documentation {
+        options.extend(
+            ["doc", "man", "info", "groff", "lintian", "bug"]
+                .map(|dir| format!("path-exclude=/usr/share/{dir}/*")),
+        );
+        options.push("path-include=/usr/share/doc/*/copyright".to_owned());
+    }
+    options.push("path-exclude=/usr/share/locale/*".to_owned());
+    options.push("path-include=/usr/share/locale/locale.alias".to_owned());
+    let languages = treefile.install_langs.iter();
+    options.extend(languages.map(|name| format!("path-include=/usr/share/locale/{name}/*")));
+    options
+}
 
 /// Installs into the empty folder `root`, and packs what it installed as `packed`.
 pub fn install(
@@ -98,12 +103,17 @@ fn command(request: &Request, prepared: &Prepared, temporary: &Path) -> Cmd {
         .args(["--mode=root", "--variant=essential", "--format=tar"])
         .arg(format!("--architectures={}", request.board.arch.debian))
         .arg(format!("--include={}", packages.join(",")))
-        .args(DPKG_OPTIONS.map(|option| format!("--dpkgopt={option}")))
+        .args(
+            dpkg_options(request.treefile)
+                .iter()
+                .map(|option| format!("--dpkgopt={option}")),
+        )
         // apt's own user may not read our work folder.
-        .args([
-            "--aptopt=APT::Sandbox::User \"root\"",
-            "--aptopt=APT::Install-Recommends \"false\"",
-        ])
+        .arg("--aptopt=APT::Sandbox::User \"root\"")
+        .arg(format!(
+            "--aptopt=APT::Install-Recommends \"{}\"",
+            request.treefile.recommends
+        ))
         // The kernel's scripts would make an initramfs before the tree is complete.
         .env("INITRD", "No")
         .env("LC_ALL", "C.UTF-8")

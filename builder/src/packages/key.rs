@@ -7,7 +7,6 @@ use std::fs;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::apt;
 use super::local::Repository;
 use super::sources::Source;
 
@@ -17,6 +16,9 @@ const FORMAT: u32 = 1;
 pub struct Inputs<'a> {
     pub arch: &'a str,
     pub packages: &'a BTreeSet<String>,
+    pub recommends: bool,
+    /// What dpkg unpacks.
+    pub dpkg: &'a [String],
     pub sources: &'a [Source],
     /// One for each source.
     pub releases: &'a [Vec<u8>],
@@ -38,9 +40,8 @@ pub fn of(inputs: &Inputs) -> Result<String> {
         .packages
         .iter()
         .for_each(|name| line("package", name));
-    apt::DPKG_OPTIONS
-        .iter()
-        .for_each(|option| line("dpkg", option));
+    line("recommends", &inputs.recommends.to_string());
+    inputs.dpkg.iter().for_each(|option| line("dpkg", option));
     for (source, release) in inputs.sources.iter().zip(inputs.releases) {
         let keyring = fs::read(&source.signed_by)
             .with_context(|| format!("reading keyring {}", source.signed_by.display()))?;
@@ -89,6 +90,8 @@ mod tests {
             of(&Inputs {
                 arch: "amd64",
                 packages: &packages.iter().map(|p| (*p).to_owned()).collect(),
+                recommends: false,
+                dpkg: &[],
                 sources: &[source],
                 releases: &[release.into()],
                 local: None,

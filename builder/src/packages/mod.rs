@@ -59,21 +59,42 @@ pub struct Package {
 /// Fills the empty folder `root` from the cached layer, or installs a new one.
 pub fn install(request: &Request, root: &Path, progress: &Progress) -> Result<Layer> {
     let prepared = prepare(request, progress)?;
-    match cached(&request.cache.join("packages"), &prepared.key)? {
+    let layer = match cached(&request.cache.join("packages"), &prepared.key)? {
         Some(layer) => {
             progress
                 .step("installing packages")
                 .done_with("from the cache");
             unpack::unpack(&layer, root, progress)?;
-            Ok(layer)
+            layer
         }
-        None => build(request, &prepared, root, progress),
-    }
+        None => build(request, &prepared, root, progress)?,
+    };
+    check_excluded(request.treefile, &layer)?;
+    Ok(layer)
 }
 
 /// As [`install`], whatever the cache holds; the new layer replaces the cached one.
 pub fn install_afresh(request: &Request, root: &Path, progress: &Progress) -> Result<Layer> {
-    build(request, &prepare(request, progress)?, root, progress)
+    let layer = build(request, &prepare(request, progress)?, root, progress)?;
+    check_excluded(request.treefile, &layer)?;
+    Ok(layer)
+}
+
+fn check_excluded(treefile: &Treefile, layer: &Layer) -> Result<()> {
+    let excluded = &treefile.exclude_packages;
+    let installed = layer.packages.iter().map(|package| &package.name);
+    let found: Vec<&str> = installed
+        .filter(|name| excluded.contains(name))
+        .map(String::as_str)
+        .collect();
+    if !found.is_empty() {
+        bail!(
+            "{}: exclude-packages: other packages need {}",
+            treefile.path.display(),
+            found.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Everything that is known before anything is installed.
@@ -122,6 +143,8 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
     let key = key::of(&key::Inputs {
         arch: &request.board.arch.debian,
         packages: &packages,
+        recommends: request.treefile.recommends,
+        dpkg: &apt::dpkg_options(request.treefile),
         sources: &sources,
         releases: &releases,
         local: local.as_ref(),

@@ -14,6 +14,8 @@ use ostree::gio::prelude::*;
 use ostree::glib::{self, Variant, VariantDict};
 use ostree::{ObjectType, RepoFile, RepoMode, gio};
 
+use crate::treefile::Metadata;
+
 /// Where stock OSTree keeps ed25519 signatures: `aay`, over the raw bytes of the commit object.
 const SIGNATURES: &str = "ostree.sign.ed25519";
 const REF_BINDING: &str = "ostree.ref-binding";
@@ -85,22 +87,26 @@ impl Repo {
         Repo::open(path)
     }
 
-    /// Commits a laid out folder onto `name`. When it fails the ref is as it was.
+    /// Commits a laid out folder onto `name`, with `more` metadata beside the description. When it fails the ref is
+    /// as it was.
     pub fn commit(
         &self,
         tree: &Path,
         name: &RefName,
         description: &Description,
+        more: &BTreeMap<String, Metadata>,
     ) -> Result<CommitChecksum> {
         let act = || -> Result<CommitChecksum> {
             let parent = self.resolve(name)?;
             let transaction = Transaction::begin(&self.inner)?;
             let (root, sizes) = tree::write(self, tree)?;
+            let metadata = metadata(description, name, more);
+            metadata.insert_value(SIZES, &sizes);
             let checksum = self.inner.write_commit_with_time(
                 parent.as_ref().map(CommitChecksum::as_str),
                 Some(&format!("{} {}", description.board, description.version)),
                 None,
-                Some(&metadata(description, name, &sizes)),
+                Some(&metadata.end()),
                 &root,
                 description.timestamp,
                 cancellable(),
@@ -287,9 +293,20 @@ impl Drop for Transaction<'_> {
     }
 }
 
-fn metadata(description: &Description, name: &RefName, sizes: &Variant) -> Variant {
+fn metadata(
+    description: &Description,
+    name: &RefName,
+    more: &BTreeMap<String, Metadata>,
+) -> VariantDict {
     let dict = VariantDict::new(None);
-    dict.insert_value(SIZES, sizes);
+    for (key, value) in more {
+        let value = match value {
+            Metadata::Truth(value) => value.to_variant(),
+            Metadata::Number(value) => value.to_variant(),
+            Metadata::Text(value) => value.to_variant(),
+        };
+        dict.insert_value(key, &value);
+    }
     dict.insert_value(REF_BINDING, &vec![name.as_str()].to_variant());
     dict.insert_value("version", &description.version.to_variant());
     dict.insert_value("ostree.bootable", &true.to_variant());
@@ -303,7 +320,7 @@ fn metadata(description: &Description, name: &RefName, sizes: &Variant) -> Varia
         "edge-ota.initramfs-size",
         &description.initramfs_size.to_variant(),
     );
-    dict.end()
+    dict
 }
 
 fn lookup<T: glib::variant::FromVariant>(dict: &VariantDict, key: &str) -> Result<T> {

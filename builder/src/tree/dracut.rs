@@ -18,20 +18,25 @@ const PROGRAM: &str = "usr/bin/dracut";
 /// Where dracut leaves the image.
 const IMAGE: &str = ".edge-initramfs";
 
+/// What dracut is told.
+pub struct Plan<'a> {
+    /// Debian's word for the tree's architecture.
+    pub arch: &'a str,
+    pub drivers: &'a [String],
+    /// More of its own arguments.
+    pub arguments: &'a [String],
+    /// For whatever it dates.
+    pub time: u64,
+}
+
 /// Makes the initramfs of a laid out tree and checks what is in it.
-pub fn build(
-    root: &Path,
-    arch: &str,
-    kernel: &Kernel,
-    drivers: &[String],
-    time: u64,
-) -> Result<Vec<u8>> {
+pub fn build(root: &Path, kernel: &Kernel, plan: &Plan) -> Result<Vec<u8>> {
     if rooted::resolve(root, Path::new(PROGRAM))?.is_none() {
         bail!("initramfs is dracut, but the tree has no /{PROGRAM}: add the package dracut-core");
     }
-    let text = script(&kernel.release, drivers, time);
+    let text = script(&kernel.release, plan);
     let name = "dracut".to_owned();
-    node::run_script(root, arch, &Script { name, text })
+    node::run_script(root, plan.arch, &Script { name, text })
         .context("making the initramfs with dracut")?;
     let path = root.join(IMAGE);
     let image = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -46,13 +51,15 @@ pub fn build(
 }
 
 /// Not for the machine that composes; without zstd in the tree dracut would take gzip in silence.
-fn script(release: &str, drivers: &[String], time: u64) -> Vec<u8> {
-    let drivers = drivers.join(" ");
+fn script(release: &str, plan: &Plan) -> Vec<u8> {
+    let (drivers, time) = (plan.drivers.join(" "), plan.time);
+    let quoted = |text: &String| format!(" '{}'", text.replace('\'', "'\\''"));
+    let more: String = plan.arguments.iter().map(quoted).collect();
     format!(
         "#!/bin/sh\nset -eu\nexport SOURCE_DATE_EPOCH={time}\ncommand -v zstd >/dev/null || {{ \
          echo 'the tree has no zstd: add the package' >&2; exit 1; }}\nexec dracut --force --no-hostonly \
          --no-hostonly-cmdline --reproducible --zstd --tmpdir /tmp --kver '{release}' --add ostree \
-         --add-drivers '{drivers}' --filesystems ext4 /{IMAGE}\n"
+         --add-drivers '{drivers}' --filesystems ext4{more} /{IMAGE}\n"
     )
     .into_bytes()
 }
@@ -62,9 +69,27 @@ mod tests {
     use super::*;
     use edge_ota::cmd::Cmd;
 
+    fn plan() -> Plan<'static> {
+        Plan {
+            arch: "amd64",
+            drivers: &[],
+            arguments: &[],
+            time: 7,
+        }
+    }
+
     #[test]
     fn the_script_parses() {
-        let text = script("6.12.1", &["virtio_blk".into(), "ext4".into()], 7);
+        let (drivers, arguments) = (
+            ["virtio_blk".into(), "ext4".into()],
+            ["--add".into(), "it's".into()],
+        );
+        let plan = Plan {
+            drivers: &drivers,
+            arguments: &arguments,
+            ..plan()
+        };
+        let text = script("6.12.1", &plan);
         let text = String::from_utf8(text).unwrap();
         Cmd::new("sh").args(["-n", "-c", &text]).run().unwrap();
         assert!(
@@ -80,7 +105,7 @@ mod tests {
             release: "6".into(),
             dir: "usr/lib/modules/6".into(),
         };
-        let error = build(root.path(), "amd64", &kernel, &[], 0).unwrap_err();
+        let error = build(root.path(), &kernel, &plan()).unwrap_err();
         assert!(
             error.to_string().contains("add the package dracut-core"),
             "{error}"

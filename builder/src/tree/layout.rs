@@ -108,6 +108,21 @@ pub fn apply(root: &Path, device_tree: Option<&str>) -> Result<LaidOut> {
     Ok(LaidOut { kernel, dropped })
 }
 
+/// Takes the right to write from every program.
+pub fn make_executables_readonly(dir: &Path) -> Result<()> {
+    for name in rooted::names(dir)? {
+        let path = dir.join(&name);
+        let meta = fs::symlink_metadata(&path)?;
+        let mode = meta.permissions().mode();
+        if meta.is_dir() {
+            make_executables_readonly(&path)?;
+        } else if meta.is_file() && mode & 0o111 != 0 && mode & 0o222 != 0 {
+            rooted::set_mode(&path, mode & 0o7555)?;
+        }
+    }
+    Ok(())
+}
+
 fn disable_unwanted(units: &Path) -> Result<()> {
     for folder in rooted::names(units)? {
         if folder.ends_with(".wants") || folder.ends_with(".requires") {
@@ -318,6 +333,20 @@ fn finish_top_level(root: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn programs_lose_the_right_to_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().mode() & 0o7777;
+        for (name, mode) in [("usr/bin/su", 0o4755), ("usr/lib/text", 0o644)] {
+            rooted::put(&dir.path().join(name), "").unwrap();
+            rooted::set_mode(&dir.path().join(name), mode).unwrap();
+        }
+        make_executables_readonly(dir.path()).unwrap();
+        assert_eq!((mode("usr/bin/su"), mode("usr/lib/text")), (0o4555, 0o644));
+        assert_eq!(mode("usr/bin") & 0o200, 0o200);
+    }
 
     #[test]
     fn a_tree_without_etc_or_laid_out_twice_is_refused() {

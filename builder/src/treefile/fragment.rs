@@ -1,342 +1,355 @@
-//! One treefile, before its includes are merged in: text to `Fragment`, no I/O.
+//! One treefile before anything is merged: text to keys whose values have the shape they must have. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
 
-use super::document::{self, At, Kind, Node, ParseError};
-use super::keys;
-use super::values::{InitramfsMaker, KernelOption, KernelVersion};
+use super::condition::{Condition, RESERVED};
+use super::document::{self, At, Kind, Node, ParseError, Parsed};
+use super::schema::{self, Key, NAMESPACE, Shape};
 
-type Parsed<T> = Result<T, ParseError>;
+/// Values by the whole names of their keys.
+pub type Values = BTreeMap<&'static str, Node>;
 
-/// The keys of one treefile. Paths are joined to the folder of the treefile.
+/// The keys of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fragment {
-    pub reference: Option<At<String>>,
-    pub releasever: Option<String>,
-    pub packages: BTreeSet<String>,
-    pub arch_packages: BTreeMap<String, BTreeSet<String>>,
-    pub repos: Vec<At<PathBuf>>,
-    pub include: Vec<At<PathBuf>>,
-    pub units: Vec<String>,
-    pub default_target: Option<String>,
-    pub postprocess: Vec<String>,
-    pub postprocess_script: Option<At<PathBuf>>,
-    pub remove_files: Vec<PathBuf>,
-    pub add_files: Vec<At<AddFile>>,
-    pub etc_group_members: Vec<String>,
-    pub mutate_os_release: Option<String>,
-    pub automatic_version_prefix: Option<String>,
-    pub edge: EdgeFragment,
+    pub values: Values,
+    /// Of `include` and `arch-include`, in this order.
+    pub includes: Vec<At<String>>,
+    pub conditional: Vec<Conditional>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EdgeFragment {
-    pub suites: Vec<At<Suite>>,
-    pub sysctls: BTreeMap<String, String>,
-    pub kernel_arguments: Vec<String>,
-    pub kernel_options: Vec<KernelOption>,
-    pub kernel_min_version: Option<KernelVersion>,
-    pub initramfs: Option<InitramfsMaker>,
-    pub kernel_modules: Vec<String>,
-    pub modules_load: Vec<String>,
-    pub health_units: Vec<String>,
-}
-
-/// A file that is copied into the tree.
+/// All of the conditions must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddFile {
-    pub source: PathBuf,
-    /// Below the root of the tree, without a leading slash.
-    pub target: PathBuf,
+pub struct Conditional {
+    pub conditions: Vec<At<Condition>>,
+    pub then: Then,
 }
 
-/// A Debian suite to install from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suite {
-    pub name: String,
-    pub components: Vec<String>,
-    pub mirror: Option<String>,
-    /// A keyring; Debian's own where there is none.
-    pub signed_by: Option<PathBuf>,
+pub enum Then {
+    Files(Vec<At<String>>),
+    /// Written in the place of a file's name.
+    Inline(Values),
 }
 
-/// Parses the text of a treefile in the folder `dir`.
-pub fn parse(text: &str, dir: &Path) -> Parsed<Fragment> {
-    let mut f = Fragment::default();
-    for (key, node) in map(document::read(text)?)? {
-        match key.value.as_str() {
-            "ref" => {
-                f.reference = Some(At {
-                    line: node.line,
-                    value: scalar(node)?,
-                })
+/// What somebody meant who wrote a key that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// A mistake: YAML.
+    Refused,
+    /// Something for another program: JSON, as in rpm-ostree.
+    Ignored,
+}
+
+/// Parses the text of a treefile, the `file`th that is read, for an architecture.
+pub fn parse(text: &str, file: usize, basearch: &str, others: UnknownKeys) -> Parsed<Fragment> {
+    let document = document::read(text, file)?;
+    keys(&document, basearch, others)
+}
+
+fn keys(document: &Node, basearch: &str, others: UnknownKeys) -> Parsed<Fragment> {
+    let mut fragment = Fragment::default();
+    for (name, node) in document.entries()? {
+        match name.value.as_str() {
+            "include" => {
+                let files = texts(node)?;
+                fragment.includes.splice(0..0, files);
             }
-            "releasever" => f.releasever = Some(scalar(node)?),
-            "packages" => f.packages = packages(node)?,
-            "repos" => f.repos = each(node, |n| repo(n, dir))?,
-            "include" => f.include = one_or_list(node, |n| path_at(n, dir))?,
-            "units" => f.units = each(node, unit)?,
-            "default-target" => f.default_target = Some(target(node)?),
-            "postprocess" => f.postprocess = each(node, scalar)?,
-            "postprocess-script" => f.postprocess_script = Some(path_at(node, dir)?),
-            "remove-files" => f.remove_files = each(node, in_tree)?,
-            "add-files" => f.add_files = each(node, |n| add_file(n, dir))?,
-            "etc-group-members" => f.etc_group_members = each(node, word)?,
-            "mutate-os-release" => f.mutate_os_release = Some(scalar(node)?),
-            "automatic-version-prefix" => f.automatic_version_prefix = Some(scalar(node)?),
-            "edge" => f.edge = edge(node, dir)?,
-            other => match other.strip_prefix("packages-") {
-                Some(arch) if keys::ARCHITECTURES.contains(&arch) => {
-                    f.arch_packages.insert(arch.to_owned(), packages(node)?);
+            "arch-include" => fragment.includes.extend(of_arch(node, basearch)?),
+            "conditional-include" => {
+                for entry in node.items()? {
+                    fragment.conditional.push(conditional(entry, basearch)?);
                 }
-                Some(arch) => {
-                    let known = keys::ARCHITECTURES.join(", ");
-                    return err(
-                        key.line,
-                        format!("unknown architecture '{arch}' in key '{other}' (known: {known})"),
-                    );
+            }
+            NAMESPACE => {
+                for (inner, node) in node.entries()? {
+                    let key = schema::find(&format!("{NAMESPACE}.{}", inner.value));
+                    let unknown =
+                        || inner.error(schema::unknown(&inner.value, &schema::edge_names()));
+                    put(&mut fragment.values, key.ok_or_else(unknown)?, inner, node)?;
                 }
-                None => return err(key.line, keys::unknown(other, keys::TOP)),
+            }
+            other => match (schema::find(other), other.strip_prefix("packages-")) {
+                (Some(key), _) if !key.name.contains('.') => {
+                    put(&mut fragment.values, key, name, node)?;
+                }
+                (_, Some(arch)) => {
+                    let packages = of_one_arch(name, arch, node)?;
+                    if arch == basearch {
+                        add_packages(&mut fragment.values, packages)?;
+                    }
+                }
+                _ if others == UnknownKeys::Ignored => {}
+                _ => return Err(name.error(schema::unknown(other, &schema::top_names()))),
             },
         }
     }
-    Ok(f)
+    implied(document, &mut fragment.values);
+    Ok(fragment)
 }
 
-fn edge(node: Node, dir: &Path) -> Parsed<EdgeFragment> {
-    let mut f = EdgeFragment::default();
-    for (key, node) in map(node)? {
-        match key.value.as_str() {
-            "suites" => f.suites = each(node, |n| suite(n, dir))?,
-            "initramfs" => f.initramfs = Some(parsed(node)?),
-            "sysctls" => f.sysctls = sysctls(node)?,
-            "kernel-arguments" => f.kernel_arguments = each(node, word)?,
-            "kernel-options" => f.kernel_options = each(node, parsed)?,
-            "kernel-min-version" => f.kernel_min_version = Some(parsed(node)?),
-            "kernel-modules" => f.kernel_modules = modules(node)?,
-            "modules-load" => f.modules_load = each(node, word)?,
-            "health-units" => f.health_units = each(node, unit)?,
-            other => return err(key.line, keys::unknown(other, keys::EDGE)),
-        }
+fn put(values: &mut Values, key: &'static Key, name: &At<String>, node: &Node) -> Parsed<()> {
+    if node.kind == Kind::Null {
+        return Ok(());
     }
-    Ok(f)
+    let shaped = shaped(key, node)?;
+    if key.shape == Shape::Packages {
+        return add_packages(values, shaped);
+    }
+    if values.insert(key.name, shaped).is_some() {
+        let alias = key.alias.unwrap_or(key.name);
+        return Err(name.error(format!(
+            "'{}' and '{alias}' are one key: write one of them",
+            key.name
+        )));
+    }
+    Ok(())
 }
 
-fn suite(node: Node, dir: &Path) -> Parsed<At<Suite>> {
-    let line = node.line;
-    let (mut name, mut components, mut mirror, mut signed_by) = (None, None, None, None);
-    for (key, node) in map(node)? {
-        match key.value.as_str() {
-            "suite" => name = Some(word(node)?),
-            "components" => components = Some(one_or_list(node, word)?),
-            "mirror" => mirror = Some(word(node)?.trim_end_matches('/').to_owned()),
-            "signed-by" => signed_by = Some(path_at(node, dir)?.value),
-            other => return err(key.line, keys::unknown(other, keys::SUITE)),
+/// `packages` and `bootstrap_packages` are one set, as are those of the architecture.
+fn add_packages(values: &mut Values, more: Node) -> Parsed<()> {
+    let mut all = more.items()?.to_vec();
+    let line = more.clone();
+    if let Some(old) = values.remove("packages") {
+        all.splice(0..0, old.items()?.to_vec());
+    }
+    values.insert("packages", line.with(Kind::List(once(all))));
+    Ok(())
+}
+
+/// What an edition or a container says of keys that are not there.
+fn implied(document: &Node, values: &mut Values) {
+    let says = |values: &Values, key: &str, text: &str| {
+        values.get(key).is_some_and(|node| node.text() == Ok(text))
+    };
+    let plain = |text: &str| document.with(Kind::Plain(text.to_owned()));
+    if says(values, "container", "true") {
+        for (key, value) in [
+            ("boot-location", "modules"),
+            ("selinux", "false"),
+            ("tmp-is-dir", "true"),
+            ("preserve-passwd", "false"),
+        ] {
+            values.insert(key, plain(value));
         }
     }
-    let name = name.ok_or_else(|| ParseError::new(line, "a suite needs the key 'suite'"))?;
-    let components = components.unwrap_or_else(|| vec!["main".to_owned()]);
-    Ok(At {
-        line,
-        value: Suite {
-            name,
-            components,
-            mirror,
-            signed_by,
+    if says(values, "edition", "2024") {
+        for (key, value) in [("boot-location", "modules"), ("tmp-is-dir", "true")] {
+            values.entry(key).or_insert_with(|| plain(value));
+        }
+    }
+}
+
+/// The value in its canonical form, or why it has another shape than the key's.
+fn shaped(key: &Key, node: &Node) -> Parsed<Node> {
+    match key.shape {
+        Shape::Text | Shape::Version => node.text().map(drop)?,
+        Shape::Truth => match &node.kind {
+            Kind::Plain(text) if text == "true" || text == "false" => {}
+            _ => return Err(node.error(format!("{} is true or false", key.name))),
         },
-    })
+        Shape::Number => {
+            if node.text()?.parse::<u64>().is_err() {
+                return Err(node.error(format!("{} is a number", key.name)));
+            }
+        }
+        Shape::Choice(words) => {
+            let text = node.text()?;
+            if !words.contains(&text) {
+                return Err(node.error(format!(
+                    "{} is one of {}, not '{text}'",
+                    key.name,
+                    words.join(", ")
+                )));
+            }
+        }
+        Shape::Object | Shape::Map => {
+            let entries = node.entries()?;
+            for (name, _) in entries.iter().filter(|_| key.name == "variables") {
+                if RESERVED.contains(&name.value.as_str()) {
+                    return Err(name.error(format!(
+                        "the variable '{}' is filled in by edge-build",
+                        name.value
+                    )));
+                }
+            }
+        }
+        Shape::Texts | Shape::Set => {
+            let items = node.items()?;
+            items.iter().try_for_each(|item| item.text().map(drop))?;
+            if key.shape == Shape::Set {
+                return Ok(node.with(Kind::List(once(items.to_vec()))));
+            }
+        }
+        Shape::Words => return words(node),
+        Shape::Pairs => {
+            for item in node.items()? {
+                if item.items()?.len() != 2 {
+                    return Err(item.error(format!("{} takes pairs: [source, target]", key.name)));
+                }
+            }
+        }
+        Shape::Lists => node
+            .items()?
+            .iter()
+            .try_for_each(|item| item.items().map(drop))?,
+        Shape::Objects => node
+            .items()?
+            .iter()
+            .try_for_each(|item| item.entries().map(drop))?,
+        Shape::Packages => return packages(node),
+        Shape::Include => {}
+    }
+    Ok(node.clone())
 }
 
-fn sysctls(node: Node) -> Parsed<BTreeMap<String, String>> {
-    map(node)?
-        .into_iter()
-        .map(|(key, node)| Ok((key.value, scalar(node)?)))
+fn words(node: &Node) -> Parsed<Node> {
+    let mut all = Vec::new();
+    for item in node.items()? {
+        let words = item.text()?.split_whitespace();
+        all.extend(words.map(|word| item.with(Kind::Plain(word.to_owned()))));
+    }
+    Ok(node.with(Kind::List(all)))
+}
+
+/// Names between white space, and expressions with white space between single quotes.
+fn packages(node: &Node) -> Parsed<Node> {
+    let mut all = Vec::new();
+    for item in node.items()? {
+        let text = item.text()?;
+        let mut quoted = false;
+        let parts: Vec<&str> = text.split('\'').collect();
+        if parts.len() % 2 == 0 {
+            return Err(item.error(format!("a quote is missing in {text}")));
+        }
+        for part in parts {
+            let names: Vec<&str> = match quoted {
+                true => vec![part],
+                false => part.split_whitespace().collect(),
+            };
+            all.extend(
+                names
+                    .into_iter()
+                    .map(|name| item.with(Kind::Quoted(name.to_owned()))),
+            );
+            quoted = !quoted;
+        }
+    }
+    Ok(node.with(Kind::List(once(all))))
+}
+
+fn of_one_arch(name: &At<String>, arch: &str, node: &Node) -> Parsed<Node> {
+    known_arch(name, arch)?;
+    packages(node)
+}
+
+fn known_arch(name: &At<String>, arch: &str) -> Parsed<()> {
+    match schema::ARCHITECTURES.contains(&arch) {
+        true => Ok(()),
+        false => Err(name.error(format!(
+            "unknown architecture '{arch}' in key '{}' (known: {})",
+            name.value,
+            schema::ARCHITECTURES.join(", ")
+        ))),
+    }
+}
+
+fn of_arch(node: &Node, basearch: &str) -> Parsed<Vec<At<String>>> {
+    let mut files = Vec::new();
+    for (name, node) in node.entries()? {
+        known_arch(name, &name.value)?;
+        let found = texts(node)?;
+        if name.value == basearch {
+            files.extend(found);
+        }
+    }
+    Ok(files)
+}
+
+fn conditional(entry: &Node, basearch: &str) -> Parsed<Conditional> {
+    let (mut conditions, mut then) = (None, None);
+    for (name, node) in entry.entries()? {
+        match name.value.as_str() {
+            "if" => {
+                let read = |item: &Node| {
+                    let condition = Condition::parse(item.text()?).map_err(|e| item.error(e))?;
+                    Ok(item.at(condition))
+                };
+                let read: Parsed<Vec<_>> = node.one_or_items()?.iter().map(read).collect();
+                conditions = Some(read?);
+            }
+            "include" => then = Some(included(node, basearch)?),
+            other => return Err(name.error(schema::unknown(other, &["if", "include"]))),
+        }
+    }
+    match (conditions, then) {
+        (Some(conditions), Some(then)) => Ok(Conditional { conditions, then }),
+        _ => Err(entry.error("a conditional include needs 'if' and 'include'")),
+    }
+}
+
+fn included(node: &Node, basearch: &str) -> Parsed<Then> {
+    if !matches!(node.kind, Kind::Map(_)) {
+        return Ok(Then::Files(texts(node)?));
+    }
+    let inline = keys(node, basearch, UnknownKeys::Refused)?;
+    let outside = ["add-files", "postprocess-script", "repos"];
+    let of_files = inline.values.iter().find(|(key, _)| outside.contains(*key));
+    if let Some((key, node)) = of_files {
+        return Err(node.error(format!(
+            "'{key}' names files: it must stand in a file of its own"
+        )));
+    }
+    if !inline.includes.is_empty() || !inline.conditional.is_empty() {
+        return Err(node.error("what is included here cannot include others"));
+    }
+    Ok(Then::Inline(inline.values))
+}
+
+fn texts(node: &Node) -> Parsed<Vec<At<String>>> {
+    let items = node.one_or_items()?.iter();
+    items
+        .map(|item| Ok(item.at(item.text()?.to_owned())))
         .collect()
 }
 
-fn packages(node: Node) -> Parsed<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for item in list(node)? {
-        let line = item.line;
-        for name in scalar(item)?.split_whitespace() {
-            if !is_package(name) {
-                return err(line, format!("'{name}' is not a package name"));
+/// The first of equal texts.
+fn once(items: Vec<Node>) -> Vec<Node> {
+    let mut seen = BTreeSet::new();
+    let new = |item: &Node| item.text().is_ok_and(|text| seen.insert(text.to_owned()));
+    let mut new = new;
+    items.into_iter().filter(|item| new(item)).collect()
+}
+
+/// `over` on top of `included`: as in rpm-ostree its single values win, lists of what is included come first.
+pub fn merge(over: &mut Values, included: Values) -> Result<(), ParseError> {
+    for (name, node) in included {
+        let Some(top) = over.remove(name) else {
+            over.insert(name, node);
+            continue;
+        };
+        let merged = match schema::find(name).map(|key| key.shape) {
+            Some(Shape::Texts | Shape::Words | Shape::Pairs | Shape::Lists | Shape::Objects) => {
+                top.with(Kind::List([node.items()?, top.items()?].concat()))
             }
-            names.insert(name.to_owned());
-        }
-    }
-    Ok(names)
-}
-
-fn is_package(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-._:=~/".contains(&b))
-}
-
-/// `kubernetes` is the file `kubernetes.sources` beside the treefile.
-fn repo(node: Node, dir: &Path) -> Parsed<At<PathBuf>> {
-    let line = node.line;
-    let name = word(node)?;
-    if name.contains('/') {
-        return err(
-            line,
-            format!(
-                "repository '{name}' must be the name of a file beside the treefile, without '.sources'"
-            ),
-        );
-    }
-    Ok(At {
-        line,
-        value: dir.join(format!("{name}.sources")),
-    })
-}
-
-fn path_at(node: Node, dir: &Path) -> Parsed<At<PathBuf>> {
-    Ok(At {
-        line: node.line,
-        value: dir.join(scalar(node)?),
-    })
-}
-
-fn unit(node: Node) -> Parsed<String> {
-    const KINDS: [&str; 6] = ["service", "socket", "timer", "target", "mount", "path"];
-    let line = node.line;
-    let name = word(node)?;
-    match name.rsplit_once('.') {
-        Some((stem, kind)) if !stem.is_empty() && KINDS.contains(&kind) => Ok(name),
-        _ => err(
-            line,
-            format!("'{name}' is not a unit: write '{name}.service'"),
-        ),
-    }
-}
-
-/// Modules, folders of them (`fs/nls/`), or `all`; an entry may hold several.
-fn modules(node: Node) -> Parsed<Vec<String>> {
-    let mut words = Vec::new();
-    for item in list(node)? {
-        let line = item.line;
-        for word in scalar(item)?.split_whitespace() {
-            if !is_module(word) {
-                return err(
-                    line,
-                    format!("'{word}' is not a module or a folder: write 'ext4', or 'fs/nls/'"),
-                );
+            Some(Shape::Set | Shape::Packages) => {
+                top.with(Kind::List(once([node.items()?, top.items()?].concat())))
             }
-            words.push(word.to_owned());
-        }
+            Some(Shape::Map) => {
+                let mut entries = top.entries()?.to_vec();
+                let is_new = |name: &str| {
+                    top.entries()
+                        .is_ok_and(|t| t.iter().all(|(k, _)| k.value != name))
+                };
+                let new = node.entries()?.iter().filter(|(key, _)| is_new(&key.value));
+                entries.extend(new.cloned());
+                top.with(Kind::Map(entries))
+            }
+            _ => top,
+        };
+        over.insert(name, merged);
     }
-    Ok(words)
-}
-
-fn is_module(word: &str) -> bool {
-    let folder = word.strip_suffix('/');
-    let mut parts = folder.unwrap_or(word).split('/');
-    (folder.is_some() || !word.contains('/')) && parts.all(|p| !p.is_empty() && !p.starts_with('.'))
-}
-
-fn target(node: Node) -> Parsed<String> {
-    let line = node.line;
-    let name = word(node)?;
-    if name.ends_with(".target") {
-        Ok(name)
-    } else {
-        err(
-            line,
-            format!("'{name}' is not a target: write '{name}.target'"),
-        )
-    }
-}
-
-/// A path in the tree, relative to its root.
-fn in_tree(node: Node) -> Parsed<PathBuf> {
-    let line = node.line;
-    let text = scalar(node)?;
-    let path: PathBuf = Path::new(&text)
-        .components()
-        .filter(|c| !matches!(c, Component::RootDir | Component::CurDir))
-        .collect();
-    if path.as_os_str().is_empty()
-        || path
-            .components()
-            .any(|c| !matches!(c, Component::Normal(_)))
-    {
-        return err(line, format!("'{text}' is not a path inside the tree"));
-    }
-    Ok(path)
-}
-
-fn add_file(node: Node, dir: &Path) -> Parsed<At<AddFile>> {
-    let line = node.line;
-    let mut pair = list(node)?.into_iter();
-    match (pair.next(), pair.next(), pair.next()) {
-        (Some(from), Some(to), None) => {
-            let value = AddFile {
-                source: dir.join(scalar(from)?),
-                target: in_tree(to)?,
-            };
-            Ok(At { line, value })
-        }
-        _ => err(line, "add-files takes pairs: [source, target]"),
-    }
-}
-
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(node: Node) -> Parsed<T> {
-    let line = node.line;
-    scalar(node)?
-        .parse()
-        .map_err(|e: T::Err| ParseError::new(line, e.to_string()))
-}
-
-fn map(node: Node) -> Parsed<Vec<(At<String>, Node)>> {
-    match node.kind {
-        Kind::Map(entries) => Ok(entries),
-        Kind::Null => Ok(Vec::new()),
-        _ => err(node.line, "keys and values are expected here"),
-    }
-}
-
-fn list(node: Node) -> Parsed<Vec<Node>> {
-    match node.kind {
-        Kind::List(items) => Ok(items),
-        Kind::Null => Ok(Vec::new()),
-        _ => err(node.line, "a list is expected here"),
-    }
-}
-
-fn each<T>(node: Node, read: impl Fn(Node) -> Parsed<T>) -> Parsed<Vec<T>> {
-    list(node)?.into_iter().map(read).collect()
-}
-
-fn one_or_list<T>(node: Node, read: impl Fn(Node) -> Parsed<T>) -> Parsed<Vec<T>> {
-    match node.kind {
-        Kind::Scalar(_) => Ok(vec![read(node)?]),
-        _ => each(node, read),
-    }
-}
-
-fn scalar(node: Node) -> Parsed<String> {
-    match node.kind {
-        Kind::Scalar(text) if !text.is_empty() => Ok(text),
-        _ => err(node.line, "a text is expected here"),
-    }
-}
-
-fn word(node: Node) -> Parsed<String> {
-    let line = node.line;
-    let text = scalar(node)?;
-    if text.contains(char::is_whitespace) {
-        err(line, format!("'{text}' must be one word"))
-    } else {
-        Ok(text)
-    }
-}
-
-fn err<T>(line: usize, message: impl Into<String>) -> Parsed<T> {
-    Err(ParseError::new(line, message))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ impl Releases {
                 version: format!("13.{n}"),
                 ..common::description()
             };
-            repo.commit(&root, &name, &description).unwrap()
+            repo.commit(&root, &name, &description, &BTreeMap::new())
+                .unwrap()
         };
         Self {
             commits: (0..count).map(commit).collect(),

@@ -1,6 +1,7 @@
 //! From a commit for a U-Boot board to a machine that boots its image: kernel, initramfs, device tree and
 //! arguments are those of the tree.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -83,7 +84,7 @@ fn publish(tree: &Path, dir: &Path, keys: &Path) -> Result<CommitChecksum> {
         timestamp: 1_790_000_000,
     };
     let name = "edge/13/armhf/node".parse()?;
-    let commit = repo.commit(tree, &name, &description)?;
+    let commit = repo.commit(tree, &name, &description, &BTreeMap::new())?;
     let signer = key::load_secret(&key::secret_path(keys, "commit"))?;
     let signature = sign::sign_commit(&repo.commit_bytes(&commit)?, &signer);
     repo.attach_signatures(&commit, &[signature.to_vec()])?;
