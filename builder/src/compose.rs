@@ -20,7 +20,7 @@ use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
 use crate::tree::{abi, dracut, layout};
 use crate::treefile::{InitramfsMaker, Treefile};
-use crate::{sign, version};
+use crate::{accounts, sign, version};
 
 /// The updater's units that every tree enables.
 const UPDATER_UNITS: &[&str] = &[
@@ -80,6 +80,8 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
     let version = next_version(&repo, request)?;
     let step = progress.step("laying the tree out");
     layout::scrub(&root)?;
+    accounts::settle(&root, &repo, treefile)
+        .with_context(|| treefile.path.display().to_string())?;
     node::apply(&root, &node_of(request, &version)?)
         .with_context(|| treefile.path.display().to_string())?;
     let laid_out = layout::apply(&root, request.board.fdt.as_deref())?;

@@ -1,5 +1,6 @@
 //! Treefile to tree, tree to commit, commit to release and image.
 
+pub mod accounts;
 pub mod board;
 pub mod compose;
 pub mod foreign;

@@ -13,4 +13,5 @@ pub mod layout;
 pub mod modules;
 pub mod node;
 pub mod rooted;
+pub mod users;
 pub mod var;

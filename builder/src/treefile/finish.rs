@@ -9,6 +9,7 @@ use std::str::FromStr;
 use anyhow::{Result, anyhow};
 use edge_ota::types::RefName;
 
+use super::accounts::{self, Check, Of};
 use super::condition::Value;
 use super::document::{Node, Parsed};
 use super::include::Merged;
@@ -108,6 +109,11 @@ fn read(merged: &Merged, path: &Path, reference: RefName, basearch: &str) -> Par
         add_files: from.each("add-files", |n| add_file(n, merged))?,
         readonly_executables: from.truth("readonly-executables"),
         etc_group_members: once(from.each("etc-group-members", word)?),
+        preserve_passwd: from.truth_or("preserve-passwd", true),
+        check_passwd: from.check("check-passwd", Of::Users)?,
+        check_groups: from.check("check-groups", Of::Groups)?,
+        ignore_removed_users: from.each("ignore-removed-users", word)?,
+        ignore_removed_groups: from.each("ignore-removed-groups", word)?,
         mutate_os_release: from.one("mutate-os-release", |n| Ok(n.text()?.to_owned()))?,
         automatic_version_prefix: from
             .one("automatic-version-prefix", |n| Ok(n.text()?.to_owned()))?,
@@ -163,8 +169,17 @@ impl From<'_> {
 
     /// False where nothing is said.
     fn truth(&self, key: &str) -> bool {
+        self.truth_or(key, false)
+    }
+
+    fn truth_or(&self, key: &str, unsaid: bool) -> bool {
         let node = self.0.values.get(key);
-        node.is_some_and(|node| node.text() == Ok("true"))
+        node.map_or(unsaid, |node| node.text() == Ok("true"))
+    }
+
+    fn check(&self, key: &str, of: Of) -> Parsed<Check> {
+        let read = |node: &Node| accounts::check(node, of, |n| beside("file", n, self.0));
+        Ok(self.one(key, read)?.unwrap_or_default())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Treefiles: what goes into a tree. rpm-ostree's keys and their meaning, ours under `edge:`.
 
+mod accounts;
 mod condition;
 mod document;
 mod finish;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use edge_ota::types::RefName;
 
+pub use accounts::Check;
 use condition::Value;
 use include::Merged;
 pub use values::{InitramfsMaker, KernelOption, KernelVersion};
@@ -50,6 +52,13 @@ pub struct Treefile {
     pub add_files: Vec<AddFile>,
     pub readonly_executables: bool,
     pub etc_group_members: Vec<String>,
+    /// Users and groups get the numbers that they had.
+    pub preserve_passwd: bool,
+    pub check_passwd: Check,
+    pub check_groups: Check,
+    /// Who may be gone; `*` is everybody.
+    pub ignore_removed_users: Vec<String>,
+    pub ignore_removed_groups: Vec<String>,
     pub mutate_os_release: Option<String>,
     pub automatic_version_prefix: Option<String>,
     pub automatic_version_suffix: char,

@@ -91,7 +91,6 @@ const fn also(alias: &'static str, key: Key) -> Key {
 }
 
 const OF_RPMS: &str = "it is about trees of RPMs, and packages come from Debian here";
-const STABLE_IDS: &str = "numbers of users and groups are not checked yet";
 const METADATA: &[&str] = &["inline", "detached", "disabled"];
 
 /// The keys at the top: those of rpm-ostree (docs/treefile.md there), and `edge`.
@@ -213,11 +212,11 @@ pub const TOP: &[Key] = &[
     only("ima", Shape::Truth, "false", OF_RPMS),
     // users
     done("etc-group-members", Shape::Texts),
-    only("preserve-passwd", Shape::Truth, "false", STABLE_IDS),
-    never("check-passwd", Shape::Object, STABLE_IDS),
-    never("check-groups", Shape::Object, STABLE_IDS),
-    never("ignore-removed-users", Shape::Set, STABLE_IDS),
-    never("ignore-removed-groups", Shape::Set, STABLE_IDS),
+    done("preserve-passwd", Shape::Truth),
+    done("check-passwd", Shape::Object),
+    done("check-groups", Shape::Object),
+    done("ignore-removed-users", Shape::Set),
+    done("ignore-removed-groups", Shape::Set),
     never(
         "sysusers",
         Shape::Choice(&["compose-auto", "compose-forced"]),

@@ -127,8 +127,8 @@ fn what_cannot_be_done_says_why() {
             "'selinux' cannot be done here: Debian's packages bring no policy that covers a whole host (only 'false' is possible)",
         ),
         (
-            "check-passwd: {type: previous}",
-            "'check-passwd' cannot be done here: numbers of users and groups are not checked yet",
+            "check-passwd: {type: file, filename: none}",
+            "file none: No such file or directory (os error 2)",
         ),
         (
             "rpmdb: sqlite",
