@@ -59,6 +59,9 @@ pub struct BadSector {
     pub reads: bool,
 }
 
+/// Of the files on the disk.
+const TIME: u64 = 1_790_000_000;
+
 impl Machine {
     /// A partitioned disk with the script, no slots, and empty records.
     pub fn new(cpu: Cpu) -> Result<Self> {
@@ -74,6 +77,7 @@ impl Machine {
             &disk,
             &layout.esp,
             &uboot::make_script(&layout, dir.path())?,
+            TIME,
         )?;
         let machine = Self { cpu, dir, layout };
         machine.reset()?;
@@ -92,8 +96,9 @@ impl Machine {
             &self.dir.path().join("blank.raw"),
             &self.layout.esp,
             &script,
+            TIME,
         )?;
-        filesystems::write_trial(&self.trial_file(), self.dir.path())
+        filesystems::write_trial(&self.trial_file(), self.dir.path(), TIME)
     }
 
     /// Puts other bytes in the place of the script on the FAT partition, until the next [`Machine::reset`].
@@ -105,6 +110,7 @@ impl Machine {
             &self.dir.path().join("blank.raw"),
             &self.layout.esp,
             &script,
+            TIME,
         )
     }
 
@@ -182,7 +188,7 @@ impl Machine {
             .run()?;
         let before = fs::read(self.trial_file())?;
         durable::overwrite(&disk, self.layout.trial.start, &before)?;
-        filesystems::write_boot(&disk, &self.layout.boot, &self.boot_dir())?;
+        filesystems::write_boot(&disk, &self.layout.boot, &self.boot_dir(), TIME)?;
         let console = self.run(&disk, bad)?;
         self.take_records(&disk, &before)?;
         outcome(console)

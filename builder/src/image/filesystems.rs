@@ -1,5 +1,8 @@
-//! The file systems of an image, written straight to their place in the disk file: no loop devices.
+//! The file systems of an image, written straight to their place in the disk file: no loop devices. Every time in them
+//! is the release's, so that the same release makes the same bytes.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,6 +11,7 @@ use edge_ota::boot::grub;
 use edge_ota::boot::on_disk::{BOOTS_SECTOR, TRIAL_SECTORS};
 use edge_ota::boot::records::{Boots, BootsRecord};
 use edge_ota::cmd::Cmd;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::layout::Partition;
 
@@ -15,13 +19,19 @@ const KIB: u64 = 1024;
 
 /// The EFI system partition: the tree's shim and GRUB, and our static script. Debian's signed GRUB
 /// looks for its script in `/EFI/debian`.
-pub fn write_esp(disk: &Path, partition: &Partition, efi: &Path, work: &Path) -> Result<()> {
+pub fn write_esp(
+    disk: &Path,
+    partition: &Partition,
+    efi: &Path,
+    work: &Path,
+    time: u64,
+) -> Result<()> {
     let script = work.join("grub.cfg");
     std::fs::write(&script, grub::SCRIPT)
         .with_context(|| format!("writing {}", script.display()))?;
     let id = partition.uuid.get(..8).unwrap_or("0");
     let image = mtools_image(disk, partition);
-    Cmd::new("mformat")
+    mtools("mformat", time)
         .args([
             "-F", "-h", "64", "-s", "32", "-c", "1", "-v", "ESP", "-N", id,
         ])
@@ -33,13 +43,15 @@ pub fn write_esp(disk: &Path, partition: &Partition, efi: &Path, work: &Path) ->
             "::",
         ])
         .run()?;
-    Cmd::new("mcopy")
+    mtools("mcopy", time)
         .args(["-s", "-i", &image])
         .arg(efi.join("EFI"))
         .arg("::")
         .run()?;
-    Cmd::new("mmd").args(["-i", &image, "::EFI/debian"]).run()?;
-    Cmd::new("mcopy")
+    mtools("mmd", time)
+        .args(["-i", &image, "::EFI/debian"])
+        .run()?;
+    mtools("mcopy", time)
         .args(["-i", &image])
         .arg(&script)
         .arg("::EFI/debian/grub.cfg")
@@ -47,7 +59,7 @@ pub fn write_esp(disk: &Path, partition: &Partition, efi: &Path, work: &Path) ->
 }
 
 /// The loader's own records, at the fixed sectors of docs/formats.md.
-pub fn write_trial(file: &Path, work: &Path) -> Result<()> {
+pub fn write_trial(file: &Path, work: &Path, time: u64) -> Result<()> {
     let boots = BootsRecord {
         boots: Boots::Count(0),
         seq: "0".to_owned(),
@@ -60,7 +72,7 @@ pub fn write_trial(file: &Path, work: &Path) -> Result<()> {
     std::fs::File::create(file)
         .and_then(|f| f.set_len(KIB * KIB))
         .with_context(|| format!("making {}", file.display()))?;
-    Cmd::new("mformat")
+    mtools("mformat", time)
         .args([
             "-T", "2048", "-h", "1", "-s", "1", "-c", "8", "-r", "4", "-L", "1", "-R", "1",
         ])
@@ -71,7 +83,7 @@ pub fn write_trial(file: &Path, work: &Path) -> Result<()> {
     for (name, bytes) in blocks {
         let path = work.join(name);
         std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
-        Cmd::new("mcopy")
+        mtools("mcopy", time)
             .arg("-i")
             .arg(file)
             .arg(&path)
@@ -94,54 +106,121 @@ fn check_sectors(file: &Path) -> Result<()> {
 }
 
 /// The file system that the loader reads: without the features that GRUB or U-Boot do not know.
-pub fn write_boot(disk: &Path, partition: &Partition, from: &Path) -> Result<()> {
-    mke2fs(
-        disk,
-        partition,
-        from,
-        &["-m", "0", "-O", "^orphan_file,^metadata_csum_seed,^64bit"],
-    )
+pub fn write_boot(disk: &Path, partition: &Partition, from: &Path, time: u64) -> Result<()> {
+    let options = ["-m", "0", "-O", "^orphan_file,^metadata_csum_seed,^64bit"];
+    mke2fs(disk, partition, from, &options, time)?;
+    debugfs(disk, partition, &inode_times(disk, partition, time)?, time)
 }
 
-pub fn write_root(disk: &Path, partition: &Partition, from: &Path, deployment: &str) -> Result<()> {
-    mke2fs(
-        disk,
-        partition,
-        from,
-        &["-m", "1", "-O", "^orphan_file,^metadata_csum_seed"],
-    )?;
-    let command = format!("sif /ostree/deploy/edge/deploy/{deployment} flags 0x80010");
-    let device = format!("{}?offset={}", disk.display(), partition.start);
+pub fn write_root(
+    disk: &Path,
+    partition: &Partition,
+    from: &Path,
+    deployment: &str,
+    time: u64,
+) -> Result<()> {
+    let options = ["-m", "1", "-O", "^orphan_file,^metadata_csum_seed"];
+    mke2fs(disk, partition, from, &options, time)?;
     // libostree makes a deployment's root immutable; mke2fs does not carry that flag over.
-    Cmd::new("debugfs")
-        .args(["-w", "-R", &command, &device])
-        .run()
+    let flag = format!("sif /ostree/deploy/edge/deploy/{deployment} flags 0x80010\n");
+    let commands = inode_times(disk, partition, time)? + &flag;
+    debugfs(disk, partition, &commands, time)
 }
 
-fn mke2fs(disk: &Path, partition: &Partition, from: &Path, options: &[&str]) -> Result<()> {
+fn mke2fs(
+    disk: &Path,
+    partition: &Partition,
+    from: &Path,
+    options: &[&str],
+    time: u64,
+) -> Result<()> {
+    set_times(from, time)?;
     let extended = format!(
         "offset={},hash_seed={},root_owner=0:0",
         partition.start, partition.uuid
     );
-    Cmd::new("mke2fs")
-        .args([
-            "-q",
-            "-F",
-            "-t",
-            "ext4",
-            "-L",
-            partition.name,
-            "-U",
-            &partition.uuid,
-            "-E",
-            &extended,
-        ])
+    let label = ["-L", partition.name, "-U", &partition.uuid];
+    let tool = Cmd::new("mke2fs").args(["-q", "-F", "-t", "ext4"]);
+    at_time(tool, time)
+        .args(label)
+        .args(["-E", &extended])
         .args(options)
         .arg("-d")
         .arg(from)
         .arg(disk)
         .arg(format!("{}k", partition.size / KIB))
         .run()
+}
+
+/// What mke2fs copies from the files: no time later than the release's. libostree's files keep their zero.
+fn set_times(path: &Path, time: u64) -> Result<()> {
+    let meta = fs::symlink_metadata(path).with_context(|| format!("reading {}", path.display()))?;
+    if meta.is_dir() {
+        for entry in fs::read_dir(path).with_context(|| format!("reading {}", path.display()))? {
+            set_times(&entry?.path(), time)?;
+        }
+    }
+    let time = i64::try_from(time)?;
+    let at = |seconds| Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: at(time),
+        last_modification: at(meta.mtime().min(time)),
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .with_context(|| format!("setting the times of {}", path.display()))
+}
+
+/// Commands for debugfs that set the times that mke2fs takes from the clock or cannot be set on a file: mke2fs of
+/// e2fsprogs 1.47.1 and later would do it by itself.
+fn inode_times(disk: &Path, partition: &Partition, time: u64) -> Result<String> {
+    // The first inode that is not reserved (ext4's s_first_ino) is lost+found's.
+    const FIRST: u64 = 11;
+    const ROOT: u64 = 2;
+    let listed = Cmd::new("dumpe2fs")
+        .arg("-h")
+        .arg(device(disk, partition))
+        .env("LC_ALL", "C")
+        .text()?;
+    let number = |name: &str| -> Result<u64> {
+        let line = listed.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.trim().parse().ok());
+        number.with_context(|| format!("dumpe2fs says no '{name}'"))
+    };
+    let used = number("Inode count:")? - number("Free inodes:")?;
+    let inodes = [ROOT].into_iter().chain(FIRST..=used);
+    let commands = inodes.map(|inode| {
+        ["ctime", "crtime"]
+            .map(|field| format!("sif <{inode}> {field} @{time}\n"))
+            .concat()
+    });
+    Ok(commands.collect())
+}
+
+fn debugfs(disk: &Path, partition: &Partition, commands: &str, time: u64) -> Result<()> {
+    let tool = Cmd::new("debugfs").args(["-w", "-f", "/dev/stdin"]);
+    at_time(tool, time)
+        .arg(device(disk, partition))
+        .output_with_input(commands.as_bytes().to_vec())
+        .map(drop)
+}
+
+fn device(disk: &Path, partition: &Partition) -> String {
+    format!("{}?offset={}", disk.display(), partition.start)
+}
+
+/// A tool of mtools; what it writes has this time.
+pub fn mtools(tool: &str, time: u64) -> Cmd {
+    at_time(Cmd::new(tool), time)
+}
+
+/// Before 1.47.1 e2fsprogs knows a variable of its own only.
+fn at_time(tool: Cmd, time: u64) -> Cmd {
+    tool.env("SOURCE_DATE_EPOCH", time.to_string())
+        .env("E2FSPROGS_FAKE_TIME", time.to_string())
+        .env("TZ", "UTC")
 }
 
 pub fn mtools_image(disk: &Path, partition: &Partition) -> String {
@@ -156,7 +235,7 @@ mod tests {
     fn records_lie_at_their_sectors() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("trial.img");
-        write_trial(&file, dir.path()).unwrap();
+        write_trial(&file, dir.path(), 7).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().len(), 1 << 20);
     }
 }

@@ -67,11 +67,13 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     let work = request.work.path();
     let (sysroot_dir, boot_dir) = (request.work.sub("sysroot")?, request.work.sub("boot")?);
     let trial = work.join("trial.img");
-    filesystems::write_trial(&trial, work)?;
+    let repo = Repo::open(&request.served.join("repo"))?;
+    let time = repo.describe(request.commit)?.timestamp;
+    filesystems::write_trial(&trial, work, time)?;
 
     let step = progress.step("installing slot a");
     let sysroot = pulled_sysroot(request, &sysroot_dir)?;
-    let flavour = flavour_of(request)?;
+    let flavour = flavour_of(&repo, request.commit)?;
     let mut boot = OnDisk::in_folder(flavour, &boot_dir, &trial);
     let deployment = install::install_first(&sysroot, &mut boot, request.commit)?.deployment;
     sysroot.release_pulled()?;
@@ -98,12 +100,12 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     match flavour {
         BootFlavour::Grub => {
             let efi = tree.join("usr/lib/ostree-boot/efi");
-            filesystems::write_esp(&raw, &layout.esp, &efi, work)?;
+            filesystems::write_esp(&raw, &layout.esp, &efi, work, time)?;
         }
-        BootFlavour::Uboot => write_uboot_scripts(&raw, &layout, &boot_dir, work)?,
+        BootFlavour::Uboot => write_uboot_scripts(&raw, &layout, &boot_dir, work, time)?,
     }
-    filesystems::write_boot(&raw, &layout.boot, &boot_dir)?;
-    filesystems::write_root(&raw, &layout.root, &sysroot_dir, &deployment)?;
+    filesystems::write_boot(&raw, &layout.boot, &boot_dir, time)?;
+    filesystems::write_root(&raw, &layout.root, &sysroot_dir, &deployment, time)?;
     step.done();
     interrupt::check()?;
 
@@ -114,16 +116,21 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
 }
 
 /// The sysroot has the tree's content by checksum, and no file of it by name before it is deployed.
-fn flavour_of(request: &Request) -> Result<BootFlavour> {
-    let repo = Repo::open(&request.served.join("repo"))?;
-    let text = repo.read(request.commit, board::PATH)?;
+fn flavour_of(repo: &Repo, commit: &CommitChecksum) -> Result<BootFlavour> {
+    let text = repo.read(commit, board::PATH)?;
     let board = board::parse(&text).with_context(|| format!("parsing {}", board::PATH))?;
     Ok(board.boot)
 }
 
-fn write_uboot_scripts(raw: &Path, layout: &Layout, boot_dir: &Path, work: &Path) -> Result<()> {
+fn write_uboot_scripts(
+    raw: &Path,
+    layout: &Layout,
+    boot_dir: &Path,
+    work: &Path,
+    time: u64,
+) -> Result<()> {
     let script = uboot::make_script(layout, work)?;
-    uboot::write_fat(raw, &layout.esp, &script)?;
+    uboot::write_fat(raw, &layout.esp, &script, time)?;
     let spare = boot_dir.join(uboot::SCRIPT);
     fs::copy(&script, &spare)
         .map(drop)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use edge_ota::boot::uboot;
 use edge_ota::cmd::Cmd;
 
-use super::filesystems::mtools_image;
+use super::filesystems::{mtools, mtools_image};
 use super::layout::{Layout, Partition};
 
 /// The name that U-Boot looks for, in the folder `/` of either file system.
@@ -34,17 +34,17 @@ pub fn make_script(layout: &Layout, work: &Path) -> Result<PathBuf> {
 
 /// A FAT file system with nothing but the script: U-Boot prefers an `EFI` folder, and would take an `uboot.env` for
 /// its own environment.
-pub fn write_fat(disk: &Path, partition: &Partition, script: &Path) -> Result<()> {
+pub fn write_fat(disk: &Path, partition: &Partition, script: &Path, time: u64) -> Result<()> {
     let image = mtools_image(disk, partition);
     let id = partition.uuid.get(..8).unwrap_or("0");
-    Cmd::new("mformat")
+    mtools("mformat", time)
         .args([
             "-F", "-h", "64", "-s", "32", "-c", "1", "-v", "UBOOT", "-N", id,
         ])
         .args(["-T", &(partition.size / SECTOR).to_string(), "-i", &image])
         .arg("::")
         .run()?;
-    Cmd::new("mcopy")
+    mtools("mcopy", time)
         .args(["-i", &image])
         .arg(script)
         .arg("::")

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use edge_build::image::{self, Format};
@@ -13,6 +14,7 @@ use edge_build::repo::{Description, Repo};
 use edge_build::{key, sign};
 use edge_ota::types::{CommitChecksum, Slot};
 use qemu_tests::uboot::{Cpu, Machine, device_tree};
+use qemu_tests::wait;
 
 const BOARD: &str =
     r#"{"board":"armhf","boot":"uboot","kargs":["console=ttyAMA0"],"fdt":"vendor/board.dtb"}"#;
@@ -27,19 +29,18 @@ fn uboot_boots_an_image() -> Result<()> {
     let tree = dir.path().join("tree");
     lay_out(&machine, &tree)?;
     let commit = publish(&tree, dir.path(), &keys)?;
-    let disk = dir.path().join("disk.raw");
-    let request = image::Request {
-        board: &"armhf".parse()?,
-        served: &dir.path().join("served"),
-        keys: &keys,
-        commit: &commit,
-        source: None,
-        format: Format::Raw,
-        size: 1 << 30,
-        out: &disk,
-        work: &WorkDir::new_in(dir.path())?,
-    };
-    image::make(&request, &Progress::plain("image"))?;
+    let disk = image(&commit, &keys, dir.path(), "first.raw")?;
+    // In another second, and of other inodes.
+    let second = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    wait::until("next second", Duration::from_secs(5), || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        Ok((now > second).then_some(()))
+    })?;
+    let again = image(&commit, &keys, dir.path(), "second.raw")?;
+    assert!(
+        fs::read(&disk)? == fs::read(&again)?,
+        "the same release made another image"
+    );
     let outcome = machine.power_on_disk(&disk)?;
     let booted = outcome.booted.context(outcome.console)?;
     assert_eq!(booted.slot(), Some(Slot::A));
@@ -50,6 +51,23 @@ fn uboot_boots_an_image() -> Result<()> {
     assert_eq!(booted.tree.as_deref(), Some("of the tree"));
     assert_eq!(booted.value("console"), Some("ttyAMA0"));
     Ok(())
+}
+
+fn image(commit: &CommitChecksum, keys: &Path, dir: &Path, name: &str) -> Result<PathBuf> {
+    let out = dir.join(name);
+    let request = image::Request {
+        board: &"armhf".parse()?,
+        served: &dir.join("served"),
+        keys,
+        commit,
+        source: None,
+        format: Format::Raw,
+        size: 1 << 30,
+        out: &out,
+        work: &WorkDir::new_in(dir)?,
+    };
+    image::make(&request, &Progress::plain("image"))?;
+    Ok(out)
 }
 
 /// As much of a tree as an installation looks at.
