@@ -44,6 +44,8 @@ pub enum Command {
     Compose(Compose),
     /// Say what a commit is made of, by package and by folder
     Size(Size),
+    /// Say what changes from one commit to another: packages, kernel, units, users, sysctls, files
+    Diff(Diff),
     /// Sign a commit
     Sign(Sign),
     /// Offer a commit to the devices of a channel
@@ -134,6 +136,23 @@ pub struct Size {
     /// Print everything as JSON, in bytes
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    pub from: CommitChecksum,
+    pub to: CommitChecksum,
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// How many of each kind are shown, but for packages
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub lines: usize,
+    /// Print everything as JSON
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+    /// Write everything into a page for reviewers
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

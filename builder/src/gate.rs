@@ -238,6 +238,7 @@ mod tests {
             uid: 0,
             gid: 0,
             size: 1,
+            checksum: None,
         }
     }
 

@@ -3,11 +3,13 @@
 pub mod accounts;
 pub mod board;
 pub mod compose;
+pub mod diff;
 pub mod foreign;
 pub mod gate;
 pub mod image;
 pub mod interrupt;
 pub mod key;
+pub mod owners;
 pub mod packages;
 pub mod progress;
 pub mod release;

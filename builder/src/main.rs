@@ -15,7 +15,7 @@ use edge_build::packages::mirrors::MirrorOptions;
 use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
-use edge_build::{compose, gate, key, serve, size, treefile, vm};
+use edge_build::{compose, diff, gate, key, serve, size, treefile, vm};
 use edge_ota::channel;
 use edge_ota::cmd::Cmd;
 use edge_ota::output;
@@ -55,6 +55,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Check(args) => check(cli, args),
         Command::Compose(args) => compose_tree(cli, args),
         Command::Size(args) => print_size(args),
+        Command::Diff(args) => print_diff(args),
         Command::Sign(args) => {
             let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
             compose::sign_commit(&Repo::open(&args.repo)?, &args.commit, &commit_key)
@@ -124,6 +125,16 @@ fn print_size(args: &cli::Size) -> Result<()> {
     match args.json {
         true => output::line(serde_json::to_string_pretty(&report)?)?,
         false => output::print(size::table(&report, args.lines))?,
+    }
+    Ok(())
+}
+
+fn print_diff(args: &cli::Diff) -> Result<()> {
+    let diff = diff::between(&Repo::open(&args.repo)?, &args.from, &args.to)?;
+    match (&args.html, args.json) {
+        (Some(file), _) => edge_ota::durable::write(file, diff::page(&diff).as_bytes())?,
+        (None, true) => output::line(serde_json::to_string_pretty(&diff)?)?,
+        (None, false) => output::print(diff::text(&diff, args.lines))?,
     }
     Ok(())
 }

@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use edge_ota::types::CommitChecksum;
 use serde::Serialize;
 
+use crate::owners::Owners;
 use crate::repo::{Entry, Kind, Repo};
-
-/// dpkg's lists of files in a laid out tree.
-const LISTS: &str = "/usr/lib/sysimage/dpkg/info/";
-
-/// For files that no package brought: the initramfs, indexes, ours.
-pub const NO_PACKAGE: &str = "(no package)";
 
 /// Bytes of file contents, largest first. Files that share content count each time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,42 +26,17 @@ pub struct Share {
 /// Sizes of a commit; folders to `depth` parts below `/`.
 pub fn report(repo: &Repo, commit: &CommitChecksum, depth: usize) -> Result<Report> {
     let entries = repo.list(commit)?;
-    let mut owners = BTreeMap::new();
-    for path in entries.keys() {
-        let list = path
-            .strip_prefix(LISTS)
-            .and_then(|p| p.strip_suffix(".list"));
-        if let Some(package) = list {
-            let bytes = repo.read(commit, path)?;
-            let text = String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8"))?;
-            let name = package.split(':').next().unwrap_or(package);
-            owners.extend(text.lines().map(|line| (in_tree(line), name.to_owned())));
-        }
-    }
+    let owners = Owners::read(repo, commit, &entries)?;
     Ok(sums(&entries, &owners, depth))
 }
 
-/// Where a path of a package lies in a laid out tree.
-fn in_tree(path: &str) -> String {
-    for top in ["/bin/", "/sbin/", "/lib/", "/lib64/", "/etc/"] {
-        if path.starts_with(top) {
-            return format!("/usr{path}");
-        }
-    }
-    path.to_owned()
-}
-
-fn sums(
-    entries: &BTreeMap<String, Entry>,
-    owners: &BTreeMap<String, String>,
-    depth: usize,
-) -> Report {
+fn sums(entries: &BTreeMap<String, Entry>, owners: &Owners, depth: usize) -> Report {
     let mut packages: BTreeMap<&str, u64> = BTreeMap::new();
     let mut folders: BTreeMap<String, u64> = BTreeMap::new();
     let mut total = 0;
     for (path, entry) in entries.iter().filter(|(_, entry)| entry.kind == Kind::File) {
         total += entry.size;
-        *packages.entry(owner(owners, path)).or_default() += entry.size;
+        *packages.entry(owners.of(path)).or_default() += entry.size;
         *folders.entry(folder(path, depth)).or_default() += entry.size;
     }
     let packages = packages
@@ -77,20 +47,6 @@ fn sums(
         packages: largest_first(packages),
         folders: largest_first(folders),
     }
-}
-
-/// A kernel module that was unpacked belongs to whom it was packed by, and the kernel to its modules.
-fn owner<'a>(owners: &'a BTreeMap<String, String>, path: &str) -> &'a str {
-    let packed = ["", ".xz", ".zst", ".gz"].map(|ending| format!("{path}{ending}"));
-    let moved = ["vmlinuz", "config"].into_iter().filter_map(|name| {
-        let release = path.strip_prefix("/usr/lib/modules/")?.strip_suffix(name)?;
-        Some(format!("/boot/{name}-{}", release.strip_suffix('/')?))
-    });
-    packed
-        .into_iter()
-        .chain(moved)
-        .find_map(|path| owners.get(&path))
-        .map_or(NO_PACKAGE, String::as_str)
 }
 
 fn folder(path: &str, depth: usize) -> String {
@@ -131,6 +87,7 @@ fn mb(bytes: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::owners::NO_PACKAGE;
 
     fn entries(files: &[(&str, u64)]) -> BTreeMap<String, Entry> {
         let entry = |size| Entry {
@@ -139,6 +96,7 @@ mod tests {
             uid: 0,
             gid: 0,
             size,
+            checksum: None,
         };
         files
             .iter()
@@ -168,8 +126,7 @@ mod tests {
             ("/usr/lib/modules/6/kernel/fs/x.ko.xz", "linux"),
             ("/boot/vmlinuz-6", "linux"),
         ];
-        let owners = owners.map(|(path, name)| (in_tree(path), name.to_owned()));
-        let report = sums(&entries, &owners.into(), 2);
+        let report = sums(&entries, &Owners::from(&owners), 2);
         assert_eq!(report.total, 31);
         assert_eq!(
             report.packages,

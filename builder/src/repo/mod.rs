@@ -59,6 +59,8 @@ pub struct Entry {
     pub uid: u32,
     pub gid: u32,
     pub size: u64,
+    /// Of the object of a file or a link: content, owners, mode and extended attributes.
+    pub checksum: Option<[u8; 32]>,
 }
 
 impl Repo {
@@ -344,19 +346,33 @@ fn list_folder(folder: &gio::File, at: &str, out: &mut BTreeMap<String, Entry>) 
             gio::FileType::SymbolicLink => Kind::Link,
             _ => Kind::File,
         };
-        if kind == Kind::Dir {
-            list_folder(&folder.child(&name), &path, out)?;
-        }
+        let child = folder.child(&name);
+        let checksum = match kind {
+            Kind::Dir => {
+                list_folder(&child, &path, out)?;
+                None
+            }
+            Kind::File | Kind::Link => Some(object_of(child)?),
+        };
         let entry = Entry {
             kind,
             mode: info.attribute_uint32("unix::mode") & !TYPE_MASK,
             uid: info.attribute_uint32("unix::uid"),
             gid: info.attribute_uint32("unix::gid"),
             size: u64::try_from(info.size()).unwrap_or(0),
+            checksum,
         };
         out.insert(path, entry);
     }
     Ok(())
+}
+
+fn object_of(file: gio::File) -> Result<[u8; 32]> {
+    let file = file.downcast::<RepoFile>().ok();
+    let file = file.context("libostree returned no file")?;
+    file.ensure_resolved()?;
+    let bytes = ostree::checksum_to_bytes_v(&file.checksum());
+    bytes.data().try_into().context("a checksum has 32 bytes")
 }
 
 /// The type that libostree's optional argument wants, without one.
