@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use edge_build::image::Format;
+use edge_build::sbom;
 use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Sequence};
 
 /// Composes, signs and publishes immutable OSTree hosts and makes their images.
@@ -46,6 +47,8 @@ pub enum Command {
     Size(Size),
     /// Say what changes from one commit to another: packages, kernel, units, users, sysctls, files
     Diff(Diff),
+    /// List what a commit holds: packages, versions, origins and licences
+    Sbom(Sbom),
     /// Sign a commit
     Sign(Sign),
     /// Offer a commit to the devices of a channel
@@ -153,6 +156,16 @@ pub struct Diff {
     /// Write everything into a page for reviewers
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Sbom {
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    #[arg(long)]
+    pub commit: CommitChecksum,
+    #[arg(long, default_value = "spdx")]
+    pub format: sbom::Format,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ pub mod packages;
 pub mod progress;
 pub mod release;
 pub mod repo;
+pub mod sbom;
 pub mod serve;
 pub mod sign;
 pub mod size;

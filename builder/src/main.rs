@@ -15,7 +15,7 @@ use edge_build::packages::mirrors::MirrorOptions;
 use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
-use edge_build::{compose, diff, gate, key, serve, size, treefile, vm};
+use edge_build::{compose, diff, gate, key, sbom, serve, size, treefile, vm};
 use edge_ota::channel;
 use edge_ota::cmd::Cmd;
 use edge_ota::output;
@@ -56,6 +56,11 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Compose(args) => compose_tree(cli, args),
         Command::Size(args) => print_size(args),
         Command::Diff(args) => print_diff(args),
+        Command::Sbom(args) => {
+            let contents = sbom::contents(&Repo::open(&args.repo)?, &args.commit)?;
+            let document = sbom::document(&contents, args.format);
+            Ok(output::line(serde_json::to_string_pretty(&document)?)?)
+        }
         Command::Sign(args) => {
             let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
             compose::sign_commit(&Repo::open(&args.repo)?, &args.commit, &commit_key)
