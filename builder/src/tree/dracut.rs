@@ -43,23 +43,30 @@ pub fn build(root: &Path, kernel: &Kernel, plan: &Plan) -> Result<Vec<u8>> {
     rooted::remove(&path)?;
     let paths = cpio::names(&image).context("reading what dracut made")?;
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let missing = initramfs::missing(&paths);
+    let mut missing = initramfs::missing(&paths);
+    let has = |name: &str| paths.iter().any(|path| path.contains(name));
+    if has("/systemd-udevd") && !has("/libkmod.so.") {
+        missing.push("libkmod, which systemd loads drivers with");
+    }
     if !missing.is_empty() {
         bail!("dracut's initramfs lacks {}", missing.join(", "));
     }
     Ok(image)
 }
 
-/// Not for the machine that composes; without zstd in the tree dracut would take gzip in silence.
+/// Not for the machine that composes; without zstd in the tree dracut would take gzip in silence. systemd opens libkmod
+/// when it needs it, without being linked to it, and dracut (106) packs only what programs are linked to: without it
+/// no driver would be loaded.
 fn script(release: &str, plan: &Plan) -> Vec<u8> {
     let (drivers, time) = (plan.drivers.join(" "), plan.time);
     let quoted = |text: &String| format!(" '{}'", text.replace('\'', "'\\''"));
     let more: String = plan.arguments.iter().map(quoted).collect();
     format!(
         "#!/bin/sh\nset -eu\nexport SOURCE_DATE_EPOCH={time}\ncommand -v zstd >/dev/null || {{ \
-         echo 'the tree has no zstd: add the package' >&2; exit 1; }}\nexec dracut --force --no-hostonly \
+         echo 'the tree has no zstd: add the package' >&2; exit 1; }}\n\
+         kmod=$(find /usr/lib -name 'libkmod.so.2' | head -n 1)\nexec dracut --force --no-hostonly \
          --no-hostonly-cmdline --reproducible --zstd --tmpdir /tmp --kver '{release}' --add ostree \
-         --add-drivers '{drivers}' --filesystems ext4{more} /{IMAGE}\n"
+         --add-drivers '{drivers}' --filesystems ext4 ${{kmod:+--install \"$kmod\"}}{more} /{IMAGE}\n"
     )
     .into_bytes()
 }
