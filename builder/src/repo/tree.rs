@@ -177,7 +177,22 @@ fn write_some(
 }
 
 impl Leaf {
+    /// A file that the repository has is only checksummed: most of a release is in the one before.
     fn write(&self, repo: &ostree::Repo) -> Result<String> {
+        let checksum = self.checksum()?;
+        match repo.has_object(ObjectType::File, &checksum, cancellable())? {
+            true => Ok(checksum),
+            false => self.write_anew(repo),
+        }
+    }
+
+    fn checksum(&self) -> Result<String> {
+        let file = gio::File::for_path(&self.path);
+        let checksum = ostree::checksum_file(&file, ObjectType::File, cancellable());
+        Ok(checksum.map_err(|e| anyhow!("{e}"))?.to_string())
+    }
+
+    fn write_anew(&self, repo: &ostree::Repo) -> Result<String> {
         let (uid, gid) = (self.meta.uid(), self.meta.gid());
         let attributes = attributes(&self.path)?;
         let attributes = attributes.as_ref();
