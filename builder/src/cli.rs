@@ -122,6 +122,9 @@ pub struct Compose {
     /// Write how many seconds each step took, as JSON
     #[arg(long, value_name = "FILE")]
     pub timings: Option<PathBuf>,
+    /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -203,6 +206,9 @@ pub struct Release {
     /// Release a tree that could never confirm itself (for tests)
     #[arg(long)]
     pub skip_gate: bool,
+    /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +234,9 @@ pub struct Image {
     pub size: u64,
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 use ed25519_dalek::SigningKey;
 use edge_ota::board::{BoardFile, BootFlavour};
 use edge_ota::trust;
-use edge_ota::types::CommitChecksum;
+use edge_ota::types::{BoardName, CommitChecksum, RefName};
+use serde::Serialize;
 
 use crate::board::{Board, Boot};
 use crate::interrupt::{self, WorkDir};
-use crate::packages::{self, mirrors::MirrorOptions};
+use crate::packages::{self, Package, mirrors::MirrorOptions};
 use crate::progress::Progress;
 use crate::repo::{Description, Repo};
 use crate::tree::initramfs::{self, Drivers};
@@ -59,7 +60,24 @@ pub struct Request<'a> {
     pub now: u64,
 }
 
-pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum> {
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Composed {
+    pub commit: CommitChecksum,
+    #[serde(rename = "ref")]
+    pub reference: RefName,
+    pub version: String,
+    pub board: BoardName,
+    pub kernel: String,
+    /// Bytes
+    pub kernel_size: u64,
+    pub initramfs_size: u64,
+    /// The packages were not installed anew.
+    pub from_cache: bool,
+    pub packages: Vec<Package>,
+}
+
+pub fn compose(request: &Request, progress: &Progress) -> Result<Composed> {
     let treefile = request.treefile;
     let packages = packages::Request {
         treefile,
@@ -70,7 +88,7 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
         work: request.work,
     };
     let root = request.work.sub("tree")?;
-    match request.use_cache {
+    let layer = match request.use_cache {
         true => packages::install(&packages, &root, progress)?,
         false => packages::install_afresh(&packages, &root, progress)?,
     };
@@ -119,7 +137,17 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<CommitChecksum>
     )?;
     step.done_with(&format!("{} {}", treefile.reference, description.version));
     sign_commit(&repo, &commit, request.commit_key)?;
-    Ok(commit)
+    Ok(Composed {
+        commit,
+        reference: treefile.reference.clone(),
+        version: description.version,
+        board: description.board,
+        kernel: description.kernel,
+        kernel_size: description.kernel_size,
+        initramfs_size: description.initramfs_size,
+        from_cache: layer.from_cache,
+        packages: layer.packages,
+    })
 }
 
 /// Signs a commit of the repository and attaches the signature.

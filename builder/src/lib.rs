@@ -18,6 +18,7 @@ pub mod sbom;
 pub mod serve;
 pub mod sign;
 pub mod size;
+pub mod summary;
 pub mod tree;
 pub mod treefile;
 pub mod version;

@@ -15,7 +15,7 @@ use edge_build::packages::mirrors::MirrorOptions;
 use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
-use edge_build::{compose, diff, gate, key, sbom, serve, size, treefile, vm};
+use edge_build::{compose, diff, gate, key, sbom, serve, size, summary, treefile, vm};
 use edge_ota::channel;
 use edge_ota::cmd::Cmd;
 use edge_ota::output;
@@ -190,12 +190,15 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
         now: now()?,
     };
     let progress = Progress::new("compose");
-    let commit = compose::compose(&request, &progress)?;
+    let composed = compose::compose(&request, &progress)?;
     if let Some(path) = &args.timings {
         let text = serde_json::to_string_pretty(&progress.timings())?;
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    output::line(commit)?;
+    match args.json {
+        true => output::line(serde_json::to_string_pretty(&composed)?)?,
+        false => output::line(&composed.commit)?,
+    }
     Ok(())
 }
 
@@ -270,6 +273,10 @@ fn publish(args: &cli::Release) -> Result<()> {
         &terms,
         now()?,
     )?;
+    if args.json {
+        let summary = summary::release(&path, &manifest)?;
+        return Ok(output::line(serde_json::to_string_pretty(&summary)?)?);
+    }
     output::line(format_args!(
         "{}: {} is sequence {}",
         path.display(),
@@ -298,6 +305,10 @@ fn make_image(cli: &Cli, args: &cli::Image) -> Result<()> {
         work: &work_dir(cli)?,
     };
     image::make(&request, &Progress::new("image"))?;
+    if args.json {
+        let summary = summary::image(&request)?;
+        return Ok(output::line(serde_json::to_string_pretty(&summary)?)?);
+    }
     output::line(args.out.display())?;
     Ok(())
 }

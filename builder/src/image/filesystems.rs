@@ -173,8 +173,8 @@ fn set_times(path: &Path, time: u64) -> Result<()> {
         .with_context(|| format!("setting the times of {}", path.display()))
 }
 
-/// Commands for debugfs that set the times that mke2fs takes from the clock or cannot be set on a file: mke2fs of
-/// e2fsprogs 1.47.1 and later would do it by itself.
+/// Commands for debugfs that set the times that mke2fs takes from the clock, that a file cannot be given, or that
+/// reading it changes. From e2fsprogs 1.47.1 on mke2fs does it by itself.
 fn inode_times(disk: &Path, partition: &Partition, time: u64) -> Result<String> {
     // The first inode that is not reserved (ext4's s_first_ino) is lost+found's.
     const FIRST: u64 = 11;
@@ -192,7 +192,7 @@ fn inode_times(disk: &Path, partition: &Partition, time: u64) -> Result<String> 
     let used = number("Inode count:")? - number("Free inodes:")?;
     let inodes = [ROOT].into_iter().chain(FIRST..=used);
     let commands = inodes.map(|inode| {
-        ["ctime", "crtime"]
+        ["atime", "ctime", "crtime"]
             .map(|field| format!("sif <{inode}> {field} @{time}\n"))
             .concat()
     });

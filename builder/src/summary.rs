@@ -1,0 +1,83 @@
+//! What commands did, for pipelines.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_ota::channel::Manifest;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::image;
+
+/// A file that was made.
+#[derive(Debug, Serialize)]
+pub struct Artefact {
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ImageSummary<'a> {
+    pub image: Artefact,
+    pub format: &'a str,
+    pub board: &'a str,
+    pub commit: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ReleaseSummary<'a> {
+    pub artefact: Artefact,
+    pub manifest: &'a Manifest,
+}
+
+pub fn image<'a>(request: &'a image::Request) -> Result<ImageSummary<'a>> {
+    Ok(ImageSummary {
+        image: artefact(request.out)?,
+        format: request.format.as_str(),
+        board: request.board.as_str(),
+        commit: request.commit.as_str(),
+    })
+}
+
+pub fn release<'a>(path: &Path, manifest: &'a Manifest) -> Result<ReleaseSummary<'a>> {
+    Ok(ReleaseSummary {
+        artefact: artefact(path)?,
+        manifest,
+    })
+}
+
+fn artefact(path: &Path) -> Result<Artefact> {
+    let act = || -> io::Result<(u64, String)> {
+        let mut hash = Sha256::new();
+        let bytes = io::copy(&mut File::open(path)?, &mut hash)?;
+        let digest = hash.finalize();
+        Ok((bytes, digest.iter().map(|b| format!("{b:02x}")).collect()))
+    };
+    let (bytes, sha256) = act().with_context(|| format!("reading {}", path.display()))?;
+    Ok(Artefact {
+        path: path.display().to_string(),
+        bytes,
+        sha256,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artefact_is_what_sha256sum_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "abc").unwrap();
+        let made = artefact(&path).unwrap();
+        assert_eq!(made.bytes, 3);
+        // FIPS 180-4, example B.1.
+        assert!(made.sha256.starts_with("ba7816bf8f01cfea"), "{made:?}");
+        let error = artefact(&dir.path().join("none")).unwrap_err();
+        assert!(format!("{error:#}").contains("none"), "{error:#}");
+    }
+}
