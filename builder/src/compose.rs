@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ed25519_dalek::SigningKey;
 use edge_ota::board::{BoardFile, BootFlavour};
+use edge_ota::cmd::Cmd;
 use edge_ota::trust;
 use edge_ota::types::{BoardName, CommitChecksum, RefName};
 use serde::Serialize;
@@ -127,6 +128,7 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<Composed> {
     step.done_with(&format!("{:.1} MB", image.len() as f64 / 1e6));
     interrupt::check()?;
 
+    finalize(&root, treefile)?;
     let step = progress.step("committing");
     let description = describe(request, &root, &laid_out.kernel, version)?;
     let commit = repo.commit(
@@ -157,6 +159,21 @@ pub fn sign_commit(repo: &Repo, commit: &CommitChecksum, key: &SigningKey) -> Re
     if !all.contains(&signature) {
         all.push(signature);
         repo.attach_signatures(commit, &all)?;
+    }
+    Ok(())
+}
+
+/// As rpm-ostree does: in the root of the tree, with the build machine's programs and without a wall around them.
+fn finalize(root: &Path, treefile: &Treefile) -> Result<()> {
+    let folder = treefile.path.parent().unwrap_or(Path::new(""));
+    let folder = std::path::absolute(folder)?;
+    for program in &treefile.finalize {
+        interrupt::check()?;
+        Cmd::new(std::path::absolute(program)?)
+            .current_dir(root)
+            .env("RPMOSTREE_WORKDIR", &folder)
+            .run()
+            .with_context(|| format!("finalize.d: {}", program.display()))?;
     }
     Ok(())
 }

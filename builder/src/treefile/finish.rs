@@ -105,6 +105,7 @@ fn read(merged: &Merged, path: &Path, reference: RefName, basearch: &str) -> Par
         default_target: from.one("default-target", target)?,
         postprocess: from.each("postprocess", |n| Ok(n.text()?.to_owned()))?,
         postprocess_script: from.one("postprocess-script", |n| beside("script", n, merged))?,
+        finalize: merged.finalize.values().cloned().collect(),
         remove_files: from.each("remove-files", in_tree)?,
         add_files: from.each("add-files", |n| add_file(n, merged))?,
         readonly_executables: from.truth("readonly-executables"),

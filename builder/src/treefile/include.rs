@@ -1,6 +1,6 @@
 //! A treefile with all that it includes, merged. The only file of this room that reads others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::document::{At, ParseError, Parsed};
 use super::fragment::{self, Fragment, Then, UnknownKeys, Values};
 
 const MAX_DEPTH: usize = 50;
+const FINALIZE: &str = "finalize.d";
 
 /// What the files say together.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Merged {
     pub files: Vec<PathBuf>,
     pub values: Values,
     pub variables: Variables,
+    /// Programs in a `finalize.d` beside the files, by name.
+    pub finalize: BTreeMap<String, PathBuf>,
 }
 
 impl Merged {
@@ -39,12 +42,14 @@ pub fn load(path: &Path, basearch: &str) -> Result<Merged> {
     let mut reader = Reader {
         basearch,
         files: Vec::new(),
+        finalize: BTreeMap::new(),
         seen: BTreeSet::new(),
         variables: Variables::from([("basearch".to_owned(), Value::Text(basearch.to_owned()))]),
     };
     let values = reader.merged(path, 0)?;
     Ok(Merged {
         files: reader.files,
+        finalize: reader.finalize,
         values,
         variables: reader.variables,
     })
@@ -60,6 +65,7 @@ fn located(files: &[PathBuf], error: ParseError) -> anyhow::Error {
 struct Reader<'a> {
     basearch: &'a str,
     files: Vec<PathBuf>,
+    finalize: BTreeMap<String, PathBuf>,
     /// Device and inode: a file has many names.
     seen: BTreeSet<(u64, u64)>,
     variables: Variables,
@@ -107,6 +113,8 @@ impl Reader<'_> {
             .with_context(|| format!("reading treefile {}", path.display()))?;
         let file = self.files.len();
         self.files.push(path.to_owned());
+        let folder = path.parent().unwrap_or(Path::new(""));
+        self.finalize.append(&mut programs(&folder.join(FINALIZE))?);
         let unknown = match path.extension().and_then(|e| e.to_str()) {
             Some("yaml" | "yml") => UnknownKeys::Refused,
             Some("json") => {
@@ -159,6 +167,23 @@ impl Reader<'_> {
     fn located(&self, error: ParseError) -> anyhow::Error {
         located(&self.files, error)
     }
+}
+
+/// As in rpm-ostree: regular files that their owner may run. None where there is no such folder.
+fn programs(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    if !dir.is_dir() {
+        return Ok(found);
+    }
+    for entry in fs::read_dir(dir).with_context(|| format!("listing {}", dir.display()))? {
+        let path = entry?.path();
+        let meta = fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?;
+        if meta.is_file() && meta.mode() & 0o100 != 0 {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            found.insert(name.into_owned(), path);
+        }
+    }
+    Ok(found)
 }
 
 fn identity(path: &Path) -> Result<(u64, u64)> {

@@ -47,6 +47,8 @@ pub struct Treefile {
     /// Texts of scripts, run in this order.
     pub postprocess: Vec<String>,
     pub postprocess_script: Option<PathBuf>,
+    /// Programs of the build machine, run last, in this order.
+    pub finalize: Vec<PathBuf>,
     /// Below the root of the tree, without a leading slash.
     pub remove_files: Vec<PathBuf>,
     pub add_files: Vec<AddFile>,

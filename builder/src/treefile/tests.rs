@@ -1,6 +1,7 @@
 use super::*;
 use anyhow::anyhow;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// Files in a new folder; loads the first.
 fn load_files(files: &[(&str, &str)]) -> Result<Treefile> {
@@ -392,6 +393,29 @@ fn treefiles_flatten() {
         let flat = flat.unwrap_or_else(|e| panic!("{expected}: {e:#}"));
         assert_eq!(flat.to_string(), *expected);
     }
+}
+
+#[test]
+fn programs_of_finalize_d_are_found_beside_every_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str, mode: u32| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    put(
+        "a.yaml",
+        "ref: x\npackages: [y]\ninclude: sub/b.yaml\n",
+        0o644,
+    );
+    put("sub/b.yaml", "", 0o644);
+    put("finalize.d/20-a", "#!/bin/sh\n", 0o755);
+    put("finalize.d/README", "", 0o644);
+    put("sub/finalize.d/10-b", "#!/bin/sh\n", 0o755);
+    let tree = load(&dir.path().join("a.yaml"), "x86_64").unwrap();
+    let expected = ["sub/finalize.d/10-b", "finalize.d/20-a"];
+    assert_eq!(tree.finalize, expected.map(|name| dir.path().join(name)));
 }
 
 #[test]
