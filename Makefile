@@ -12,7 +12,7 @@ STEP = .ci/step
 BOARD_ARCH = $(shell sed -n 's/^debian = "\(.*\)"$$/\1/p' boards/$(BOARD).toml)
 with_mirror = .ci/mirror $(1) "$(TARGET)"
 
-.PHONY: help setup build deb updater demo test test-all test-board bench audit fmt lint install install-builder \
+.PHONY: help setup build deb updater firmware demo test test-all test-board bench audit fmt lint install install-builder \
 	install-updater uninstall clean
 
 help: ## Print this list
@@ -27,14 +27,17 @@ build: setup ## Build edge-build and edge-ota
 deb: build ## Pack the updater as target/deb/edge-ota_*.deb
 	@$(STEP) "pack the updater" .ci/deb "$(TARGET)" $(ARCH) "$(UPDATER)"
 
+firmware: setup
+	@.ci/firmware "$(TARGET)"
+
 updater: setup ## Build and pack the updater for the architecture of BOARD
 	@$(STEP) "updater for $(BOARD)" .ci/updater $(BOARD) "$(TARGET)"
 
-demo: deb ## Compose, image, boot, upgrade, break and roll back a machine
+demo: deb firmware ## Compose, image, boot, upgrade, break and roll back a machine
 	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
 	@$(STEP) "demo" "$(TARGET)/release/demo"
 
-test: deb ## Run the units, the integration tests and the machine tests
+test: deb firmware ## Run the units, the integration tests and the machine tests
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
@@ -44,18 +47,18 @@ OTHER_BOARDS = aarch64 armhf
 BOARD_TESTS = test(slots_take_turns) or test(failing_health) or test(garbage_initramfs) \
 	or test(damaged_records) or test(cuts_during_the_upgrade) or test(initramfs_is_the_same)
 
-test-all: fmt lint audit deb ## All checks, all tests, every machine
+test-all: fmt lint audit deb firmware ## All checks, all tests, every machine
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
 	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter
 	@for board in $(OTHER_BOARDS); do $(MAKE) --no-print-directory test-board BOARD=$$board || exit 1; done
 
-test-board: build ## Run the machine tests that tell boards apart on BOARD
+test-board: build firmware ## Run the machine tests that tell boards apart on BOARD
 	@$(call with_mirror,$(BOARD_ARCH)) $(STEP) "updater for $(BOARD)" .ci/updater $(BOARD) "$(TARGET)"
 	@EDGE_TEST_BOARD=$(BOARD) $(call with_mirror,$(BOARD_ARCH)) cargo nextest run -p qemu-tests --locked --profile $(NEXTEST_PROFILE) \
 		--ignore-default-filter -E '$(BOARD_TESTS)'
 
-bench: deb ## Compose, boot and upgrade a node on every architecture and keep the measures in docs/figures.md
+bench: deb firmware ## Compose, boot and upgrade a node on every architecture and keep the measures in docs/figures.md
 	@$(STEP) "build the benchmark" cargo build --release --locked -p qemu-tests --bin bench
 	@$(STEP) "updater for aarch64" .ci/updater aarch64 "$(TARGET)"
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"

@@ -1,10 +1,10 @@
 //! The machine that QEMU is asked for.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use edge_build::board::{self, Board, Qemu, QemuFirmware};
+use anyhow::{Context, Result};
+use edge_build::board::{self, Board, Qemu};
 
 use crate::accel;
 use crate::lab;
@@ -12,8 +12,8 @@ use crate::vm::{Firmware, VmConfig};
 
 /// OVMF with Microsoft's keys.
 const SECURE: (&str, &str) = (
-    "/usr/share/OVMF/OVMF_CODE_4M.ms.fd",
-    "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+    "usr/share/OVMF/OVMF_CODE_4M.ms.fd",
+    "usr/share/OVMF/OVMF_VARS_4M.ms.fd",
 );
 
 /// Where guests report, `/dev/virtio-ports/` and this; the same on every board.
@@ -26,18 +26,37 @@ pub fn board(name: &str) -> Result<Board> {
 }
 
 /// The firmware's variables as they leave the factory; none for firmware that keeps none.
-pub fn empty_variables(config: &VmConfig) -> Result<Option<String>> {
-    match config.firmware {
-        Firmware::Plain => Ok(plain(&config.qemu)?
-            .vars
-            .as_ref()
-            .map(|vars| format!("/{vars}"))),
-        Firmware::SecureBoot => Ok(Some(SECURE.1.to_owned())),
-    }
+pub fn empty_variables(config: &VmConfig) -> Result<Option<PathBuf>> {
+    Ok(firmware(&config.qemu, config.firmware)?.vars)
 }
 
-fn plain(qemu: &Qemu) -> Result<&QemuFirmware> {
-    qemu.firmware(Path::new("/"))
+/// What a machine starts with.
+pub struct FirmwareFiles {
+    pub code: PathBuf,
+    pub vars: Option<PathBuf>,
+}
+
+/// From what `.ci/firmware` unpacked, if it is there, else from the host.
+pub fn firmware(qemu: &Qemu, kind: Firmware) -> Result<FirmwareFiles> {
+    let unpacked = lab::target_dir(&lab::workspace()?).join("firmware");
+    let (unpacked, host) = (unpacked.as_path(), Path::new("/"));
+    if kind == Firmware::SecureBoot {
+        let there = |root: &&Path| root.join(SECURE.0).exists();
+        let root = [unpacked, host].into_iter().find(there);
+        let root = root.with_context(|| format!("no /{} is here", SECURE.0))?;
+        return Ok(FirmwareFiles {
+            code: root.join(SECURE.0),
+            vars: Some(root.join(SECURE.1)),
+        });
+    }
+    let (root, found) = match qemu.firmware(unpacked) {
+        Ok(found) => (unpacked, found),
+        Err(_) => (host, qemu.firmware(host)?),
+    };
+    Ok(FirmwareFiles {
+        code: root.join(&found.code),
+        vars: found.vars.as_ref().map(|vars| root.join(vars)),
+    })
 }
 
 pub fn arguments(
@@ -63,21 +82,21 @@ pub fn arguments(
     if secure {
         args.pair("-global", "driver=cfi.pflash01,property=secure,value=on");
     }
-    let code = match secure {
-        true => SECURE.0.to_owned(),
-        false => format!("/{}", plain(qemu)?.code),
-    };
-    if empty_variables(config)?.is_some() {
+    let files = firmware(qemu, config.firmware)?;
+    if files.vars.is_some() {
         args.pair(
             "-drive",
-            format!("if=pflash,format=raw,readonly=on,file={code}"),
+            format!(
+                "if=pflash,format=raw,readonly=on,file={}",
+                files.code.display()
+            ),
         );
         args.pair(
             "-drive",
             format!("if=pflash,format=qcow2,file={}", vars.display()),
         );
     } else {
-        args.pair("-bios", code);
+        args.pair("-bios", files.code);
     }
     for (n, disk) in config.disks.iter().enumerate() {
         // `unsafe` drops flushes to the host's medium only: after the death of QEMU alone the host's

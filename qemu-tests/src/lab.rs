@@ -279,7 +279,7 @@ pub fn overlay_of(format: &str, backing: &Path, disk: &Path) -> Result<()> {
         .run()
 }
 
-/// SHA-256 over what goes into the image, shortened: the program that builds it and the data it reads.
+/// SHA-256 over what goes into the image and the machine, shortened: programs, and the data they read.
 fn content_key(workspace: &Path, board: &Board) -> Result<String> {
     let builder = builder(workspace);
     ensure!(
@@ -295,6 +295,10 @@ fn content_key(workspace: &Path, board: &Board) -> Result<String> {
     let board_file = format!("boards/{}.toml", board.name);
     add_to_key(&mut hash, &workspace.join(board_file))?;
     add_to_key(&mut hash, &updater_package(workspace, &board.arch.debian)?)?;
+    // The machine that sleeps has its firmware in memory.
+    if let Some(qemu) = &board.qemu {
+        add_to_key(&mut hash, &hardware::firmware(qemu, Firmware::Plain)?.code)?;
+    }
     Ok(hash
         .finalize()
         .iter()

@@ -280,7 +280,8 @@ impl Vm {
         let vars = config.dir.join("vars.qcow2");
         if let Some(empty) = hardware::empty_variables(&config)?.filter(|_| !vars.exists()) {
             Cmd::new("qemu-img")
-                .args(["convert", "-O", "qcow2", &empty])
+                .args(["convert", "-O", "qcow2"])
+                .arg(&empty)
                 .arg(&vars)
                 .run()?;
         }
