@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod board;
 pub mod compose;
 pub mod diff;
+pub mod dpkg;
 pub mod foreign;
 pub mod gate;
 pub mod image;

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use edge_ota::types::CommitChecksum;
 
+use crate::dpkg;
 use crate::repo::{Entry, Repo};
-
-/// dpkg's lists of files in a laid out tree.
-const LISTS: &str = "/usr/lib/sysimage/dpkg/info/";
 
 /// For files that no package brought: the initramfs, indexes, ours.
 pub const NO_PACKAGE: &str = "(no package)";
@@ -26,7 +24,7 @@ impl Owners {
         let mut owners = BTreeMap::new();
         for path in entries.keys() {
             let list = path
-                .strip_prefix(LISTS)
+                .strip_prefix(dpkg::INFO)
                 .and_then(|p| p.strip_suffix(".list"));
             if let Some(package) = list {
                 let bytes = repo.read(commit, path)?;

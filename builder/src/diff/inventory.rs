@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use edge_ota::board;
 use edge_ota::types::CommitChecksum;
 
+use crate::dpkg::{self, Stanza};
 use crate::owners::Owners;
 use crate::repo::{Description, Entry, Kind, Repo};
 
 /// Name and value of each thing of a kind.
 pub type Facts = BTreeMap<String, String>;
 
-const DPKG_STATUS: &str = "/usr/lib/sysimage/dpkg/status";
 /// In the order in which the later wins.
 const SYSCTL_DIRS: [&str; 2] = ["/usr/lib/sysctl.d/", "/usr/etc/sysctl.d/"];
 const UNIT_DIRS: [&str; 2] = ["/usr/lib/systemd/system/", "/usr/etc/systemd/system/"];
@@ -49,7 +49,7 @@ impl Inventory {
         }
         Ok(Self {
             owners: Owners::read(repo, commit, &entries)?,
-            packages: packages(&text(DPKG_STATUS)?),
+            packages: packages(&text(dpkg::STATUS)?),
             kernel_options: kernel_options(&text(&config)?),
             kernel_arguments: kernel_arguments(&repo.read(commit, board::PATH)?)?,
             units: units(&entries),
@@ -68,17 +68,13 @@ impl Inventory {
     }
 }
 
-/// Of dpkg's status; of packages of several architectures each.
+/// Of a package of several architectures the last.
 fn packages(status: &str) -> Facts {
-    let field = |stanza: &str, name: &str| {
-        let line = stanza.lines().find_map(|line| line.strip_prefix(name));
-        line.map(|value| value.trim().to_owned())
+    let fact = |stanza: Stanza| {
+        let (name, version) = (stanza.field("Package")?, stanza.field("Version")?);
+        Some((name.to_owned(), version.to_owned()))
     };
-    let stanzas = status.split("\n\n");
-    stanzas
-        .filter(|stanza| field(stanza, "Status:").is_some_and(|s| s.ends_with(" installed")))
-        .filter_map(|stanza| Some((field(stanza, "Package:")?, field(stanza, "Version:")?)))
-        .collect()
+    dpkg::installed(status).filter_map(fact).collect()
 }
 
 fn kernel_options(config: &str) -> Facts {
@@ -168,8 +164,7 @@ mod tests {
 
     #[test]
     fn texts_become_facts() {
-        let status = "Package: a\nStatus: install ok installed\nVersion: 1\n\n\
-                      Package: b\nStatus: deinstall ok config-files\nVersion: 2\n";
+        let status = "Package: a\nStatus: install ok installed\nVersion: 1\n";
         assert_eq!(packages(status), facts(&[("a", "1")]));
         let config = "# CONFIG_B is not set\nCONFIG_A=y\nCONFIG_S=\"x\"\n";
         assert_eq!(

@@ -265,16 +265,19 @@ impl Repo {
 }
 
 /// Aborted unless it was committed.
-struct Transaction<'a> {
-    repo: &'a ostree::Repo,
+struct Transaction {
+    repo: ostree::Repo,
     open: bool,
 }
 
-impl<'a> Transaction<'a> {
-    fn begin(repo: &'a ostree::Repo) -> Result<Self> {
+impl Transaction {
+    fn begin(repo: &ostree::Repo) -> Result<Self> {
         repo.prepare_transaction(cancellable())
             .context("beginning a transaction")?;
-        Ok(Self { repo, open: true })
+        Ok(Self {
+            repo: repo.clone(),
+            open: true,
+        })
     }
 
     fn commit(mut self) -> Result<()> {
@@ -286,7 +289,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-impl Drop for Transaction<'_> {
+impl Drop for Transaction {
     fn drop(&mut self) {
         if self.open {
             // The error that led here is the one to report; the next transaction cleans up too.

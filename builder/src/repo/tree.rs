@@ -129,24 +129,30 @@ fn write_files(repo: &Path, files: &[Leaf]) -> Result<Vec<String>> {
     // The largest first, so that all end together.
     order.sort_by_key(|(_, file)| std::cmp::Reverse(file.meta.len()));
     let next = AtomicUsize::new(0);
+    // All begin before one ends, one after the other: the end of a transaction removes the folders of those that are
+    // not quite begun.
+    let begin = |_| Transaction::begin(&Repo::open(repo)?.inner);
     let threads = thread::available_parallelism()?.get();
-    let work = || {
-        let written = write_some(repo, &order, &next);
+    let transactions: Vec<Transaction> = (0..threads).map(begin).collect::<Result<_>>()?;
+    let work = |transaction: Transaction| {
+        let written = write_some(&transaction, &order, &next);
         if written.is_err() {
             // The others need not go on.
             next.store(order.len(), Ordering::Relaxed);
         }
-        written
+        Ok((transaction, written?))
     };
-    let parts = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+    let parts: Result<Vec<_>> = thread::scope(|scope| {
+        let start = |transaction| scope.spawn(|| work(transaction));
+        let workers: Vec<_> = transactions.into_iter().map(start).collect();
+        let panicked = |_| Err(anyhow!("a thread that writes objects panicked"));
         let joined = workers.into_iter().map(|worker| worker.join());
-        joined.collect::<Result<Vec<_>, _>>()
+        joined.map(|part| part.unwrap_or_else(panicked)).collect()
     });
-    let parts = parts.map_err(|_| anyhow!("a thread that writes objects panicked"))?;
     let mut checksums = vec![String::new(); files.len()];
-    for part in parts {
-        for (place, checksum) in part? {
+    for (transaction, written) in parts? {
+        transaction.commit()?;
+        for (place, checksum) in written {
             if let Some(slot) = checksums.get_mut(place) {
                 *slot = checksum;
             }
@@ -157,22 +163,19 @@ fn write_files(repo: &Path, files: &[Leaf]) -> Result<Vec<String>> {
 
 /// Takes files from the list until none is left.
 fn write_some(
-    path: &Path,
+    transaction: &Transaction,
     files: &[(usize, &Leaf)],
     next: &AtomicUsize,
 ) -> Result<Vec<(usize, String)>> {
-    let repo = Repo::open(path)?;
-    let transaction = Transaction::begin(&repo.inner)?;
     let mut written = Vec::new();
     while let Some(&(place, file)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
         interrupt::check()?;
-        let checksum = file.write(&repo.inner);
+        let checksum = file.write(&transaction.repo);
         written.push((
             place,
             checksum.with_context(|| format!("writing {}", file.path.display()))?,
         ));
     }
-    transaction.commit()?;
     Ok(written)
 }
 

@@ -11,10 +11,9 @@ use edge_ota::types::CommitChecksum;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::dpkg::{self, Stanza};
 use crate::repo::{Description, Entry, Repo};
 use licence::Licences;
-
-const DPKG_STATUS: &str = "/usr/lib/sysimage/dpkg/status";
 
 /// Ours comes from no distribution.
 const OURS: &str = "edge-ota";
@@ -53,11 +52,11 @@ pub struct Package {
 
 pub fn contents(repo: &Repo, commit: &CommitChecksum) -> Result<Contents> {
     let entries = repo.list(commit)?;
-    let status = repo.read(commit, DPKG_STATUS)?;
+    let status = repo.read(commit, dpkg::STATUS)?;
     let status = String::from_utf8(status).context("dpkg's status is not UTF-8")?;
     let mut packages = Vec::new();
-    for stanza in status.split("\n\n") {
-        if let Some(mut package) = installed(stanza) {
+    for stanza in dpkg::installed(&status) {
+        if let Some(mut package) = package(&stanza) {
             package.licences = licences(repo, commit, &entries, &package.name)?.0;
             packages.push(package);
         }
@@ -92,25 +91,19 @@ fn by_licence(contents: &Contents) -> Value {
     serde_json::json!(found)
 }
 
-fn installed(stanza: &str) -> Option<Package> {
-    let field = |name: &str| {
-        let line = stanza.lines().find_map(|line| line.strip_prefix(name));
-        line.map(|value| value.trim().to_owned())
-    };
-    if !field("Status:")?.ends_with(" installed") {
-        return None;
-    }
-    let (name, version) = (field("Package:")?, field("Version:")?);
+fn package(stanza: &Stanza) -> Option<Package> {
+    let field = |name: &str| stanza.field(name).map(str::to_owned);
+    let (name, version) = (field("Package")?, field("Version")?);
     // `name (version)`, each where it differs from the package's.
-    let source = field("Source:").unwrap_or_else(|| name.clone());
+    let source = field("Source").unwrap_or_else(|| name.clone());
     let source = match source.split_once(" (") {
         Some((source, of)) => format!("{source} {}", of.trim_end_matches(')')),
         None => format!("{source} {version}"),
     };
     Some(Package {
-        arch: field("Architecture:")?,
-        maintainer: field("Maintainer:").unwrap_or_default(),
-        homepage: field("Homepage:"),
+        arch: field("Architecture")?,
+        maintainer: field("Maintainer").unwrap_or_default(),
+        homepage: field("Homepage"),
         licences: BTreeSet::new(),
         name,
         version,
@@ -185,21 +178,15 @@ mod tests {
     fn stanzas_become_packages() {
         let stanza = "Package: libstdc++6\nStatus: install ok installed\nArchitecture: amd64\n\
                       Source: gcc-14 (14.2.0-19)\nVersion: 1:14.2+b1\nMaintainer: M <m@mirror.example>\n";
-        let package = installed(stanza).unwrap();
+        let read = |text: &str| package(&dpkg::installed(text).next().unwrap()).unwrap();
+        let package = read(stanza);
         assert_eq!(package.source, "gcc-14 14.2.0-19");
         assert_eq!(
             package.url(),
             "pkg:deb/debian/libstdc%2B%2B6@1%3A14.2%2Bb1?arch=amd64"
         );
         assert_eq!(package.licence_expression(), None);
-        assert_eq!(
-            installed(&stanza.replace(" installed", " config-files")),
-            None
-        );
         let ours = stanza.replace("libstdc++6", OURS);
-        assert_eq!(
-            installed(&ours).unwrap().url(),
-            "pkg:generic/edge-ota@1%3A14.2%2Bb1"
-        );
+        assert_eq!(read(&ours).url(), "pkg:generic/edge-ota@1%3A14.2%2Bb1");
     }
 }

@@ -1,0 +1,42 @@
+//! dpkg's database in a laid out tree.
+
+pub const STATUS: &str = "/usr/lib/sysimage/dpkg/status";
+
+/// Holds a `.list` of the files of each package.
+pub const INFO: &str = "/usr/lib/sysimage/dpkg/info/";
+
+/// What the status says of a package.
+#[derive(Debug, Clone, Copy)]
+pub struct Stanza<'a>(&'a str);
+
+impl<'a> Stanza<'a> {
+    /// The first line of a field.
+    pub fn field(&self, name: &str) -> Option<&'a str> {
+        let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+        self.0.lines().find_map(value).map(str::trim)
+    }
+}
+
+/// The packages that are installed, in their order.
+pub fn installed(status: &str) -> impl Iterator<Item = Stanza<'_>> {
+    let stanzas = status.split("\n\n").map(Stanza);
+    stanzas.filter(|stanza| {
+        let state = stanza.field("Status");
+        state.is_some_and(|state| state.ends_with(" installed"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_installed_counts() {
+        let status = "Package: a\nStatus: install ok installed\nVersion: 1\nDescription: x\n Version: 2\n\n\
+                      Package: b\nStatus: deinstall ok config-files\nVersion: 2\n";
+        let found: Vec<_> = installed(status)
+            .map(|stanza| (stanza.field("Package"), stanza.field("Version")))
+            .collect();
+        assert_eq!(found, [(Some("a"), Some("1"))]);
+    }
+}
