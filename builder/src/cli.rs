@@ -146,7 +146,9 @@ pub struct Size {
 
 #[derive(Debug, Args)]
 pub struct Diff {
+    /// The commit before
     pub from: CommitChecksum,
+    /// The commit after
     pub to: CommitChecksum,
     #[arg(long, value_name = "DIR")]
     pub repo: PathBuf,

@@ -11,7 +11,7 @@ h1{font-size:1.4rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #ddd;
 vertical-align:top;overflow-wrap:anywhere}th{font-weight:600}code,td{font-variant-numeric:tabular-nums}
 .added{color:#116329}.removed{color:#a40e26}.rights{color:#a40e26;font-weight:600}.none{color:#666}
-summary{cursor:pointer;margin:.5rem 0}
+td:first-child{min-width:5rem}summary{cursor:pointer;margin:.5rem 0}
 @media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#151515}td,th{border-color:#333}.added{color:#5fd07f}
 .removed,.rights{color:#ff8182}.none{color:#999}}
 ";
