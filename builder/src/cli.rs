@@ -41,6 +41,8 @@ pub enum Command {
     Board(Board),
     /// Read a treefile with its includes and say what it means
     Check(Check),
+    /// Write down exactly which packages a treefile comes to now, and say what changes
+    Lock(Lock),
     /// Compose a tree from a treefile, commit and sign it; prints the commit's checksum
     Compose(Compose),
     /// Say what a commit is made of, by package and by folder
@@ -92,17 +94,9 @@ pub struct Check {
     pub print: bool,
 }
 
+/// Where packages come from beside the treefile's sources.
 #[derive(Debug, Args)]
-pub struct Compose {
-    pub treefile: PathBuf,
-    #[arg(long)]
-    pub board: BoardName,
-    /// The repository to commit to; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    pub repo: PathBuf,
-    /// The folder of 'edge-build key generate'
-    #[arg(long, value_name = "DIR")]
-    pub keys: PathBuf,
+pub struct Origins {
     /// The updater's package, and any other to install that no mirror has
     /// [default: target/deb/edge-ota_*_ARCH.deb]
     #[arg(long = "deb", value_name = "FILE")]
@@ -116,6 +110,39 @@ pub struct Compose {
     /// What the mirrors are signed with [default: Debian's keyring]
     #[arg(long, value_name = "FILE")]
     pub mirror_keyring: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Lock {
+    pub treefile: PathBuf,
+    #[arg(long)]
+    pub board: BoardName,
+    #[command(flatten)]
+    pub origins: Origins,
+    /// The lock to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Say what would change and write nothing; a change is an error
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Compose {
+    pub treefile: PathBuf,
+    #[arg(long)]
+    pub board: BoardName,
+    /// The repository to commit to; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The folder of 'edge-build key generate'
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    #[command(flatten)]
+    pub origins: Origins,
+    /// Install exactly the packages of this lock
+    #[arg(long, value_name = "FILE")]
+    pub locked: Option<PathBuf>,
     /// Install the packages anew, whatever the cache holds
     #[arg(long)]
     pub no_cache: bool,

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::board::{Board, Boot};
 use crate::interrupt::{self, WorkDir};
+use crate::lock::Lock;
 use crate::packages::{self, Package, mirrors::MirrorOptions};
 use crate::progress::Progress;
 use crate::repo::{Description, Repo};
@@ -54,6 +55,7 @@ pub struct Request<'a> {
     /// The updater's package, and others that no mirror has.
     pub debs: &'a [PathBuf],
     pub mirrors: &'a MirrorOptions,
+    pub lock: Option<&'a Lock>,
     pub cache: &'a Path,
     pub use_cache: bool,
     pub work: &'a WorkDir,
@@ -85,6 +87,7 @@ pub fn compose(request: &Request, progress: &Progress) -> Result<Composed> {
         board: request.board,
         local_debs: request.debs,
         mirrors: request.mirrors,
+        lock: request.lock,
         cache: request.cache,
         work: request.work,
     };

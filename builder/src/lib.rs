@@ -10,6 +10,7 @@ pub mod gate;
 pub mod image;
 pub mod interrupt;
 pub mod key;
+pub mod lock;
 pub mod owners;
 pub mod packages;
 pub mod progress;

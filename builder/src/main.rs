@@ -11,7 +11,8 @@ use clap::Parser;
 use edge_build::board::{self, Board};
 use edge_build::image::{self, SourceOf};
 use edge_build::interrupt::{self, WorkDir};
-use edge_build::packages::mirrors::MirrorOptions;
+use edge_build::lock::Lock;
+use edge_build::packages::{self, mirrors::MirrorOptions};
 use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
@@ -53,6 +54,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Board(cli::Board::List) => list_boards(cli),
         Command::Board(cli::Board::Check { boards }) => check_boards(cli, boards),
         Command::Check(args) => check(cli, args),
+        Command::Lock(args) => make_lock(cli, args),
         Command::Compose(args) => compose_tree(cli, args),
         Command::Size(args) => print_size(args),
         Command::Diff(args) => print_diff(args),
@@ -171,10 +173,9 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
     let board = board(cli, &args.board)?;
     let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
     let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
-    let mirrors = MirrorOptions {
-        mirror: args.mirror.clone(),
-        security_mirror: args.security_mirror.clone(),
-        keyring: args.mirror_keyring.clone(),
+    let lock = match &args.locked {
+        Some(path) => Some(lock_of(path, &args.board)?),
+        None => None,
     };
     let request = compose::Request {
         treefile: &treefile,
@@ -182,8 +183,9 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
         repo: &args.repo,
         keys: &args.keys,
         commit_key: &commit_key,
-        debs: &debs(args, &board)?,
-        mirrors: &mirrors.or_environment(),
+        debs: &debs(&args.origins, &board)?,
+        mirrors: &mirrors(&args.origins),
+        lock: lock.as_ref(),
         cache: &cli.cache,
         use_cache: !args.no_cache,
         work: &work_dir(cli)?,
@@ -202,8 +204,66 @@ fn compose_tree(cli: &Cli, args: &cli::Compose) -> Result<()> {
     Ok(())
 }
 
+fn mirrors(args: &cli::Origins) -> MirrorOptions {
+    let options = MirrorOptions {
+        mirror: args.mirror.clone(),
+        security_mirror: args.security_mirror.clone(),
+        keyring: args.mirror_keyring.clone(),
+    };
+    options.or_environment()
+}
+
+fn lock_of(path: &Path, board: &BoardName) -> Result<Lock> {
+    let lock = Lock::load(path)?.with_context(|| {
+        format!(
+            "there is no lock {}: make it with 'edge-build lock'",
+            path.display()
+        )
+    })?;
+    if &lock.board != board {
+        bail!(
+            "lock {} is for board {}, not {board}",
+            path.display(),
+            lock.board
+        );
+    }
+    Ok(lock)
+}
+
+/// Says what the packages of a treefile come to now beside what the lock says, and writes that down.
+fn make_lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
+    interrupt::install()?;
+    let board = board(cli, &args.board)?;
+    let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
+    let request = packages::Request {
+        treefile: &treefile,
+        board: &board,
+        local_debs: &debs(&args.origins, &board)?,
+        mirrors: &mirrors(&args.origins),
+        lock: None,
+        cache: &cli.cache,
+        work: &work_dir(cli)?,
+    };
+    let new = packages::resolve(&request)?;
+    let old = Lock::load(&args.out)?;
+    let changes = old.map(|old| new.changes_from(&old));
+    match &changes {
+        Some(changes) => diff::lines(changes).iter().try_for_each(output::line)?,
+        None => output::line(format_args!("{} packages", new.packages.len()))?,
+    }
+    let count = changes.map_or(new.packages.len(), |changes| changes.len());
+    match args.check {
+        true if count > 0 => bail!(
+            "{} is behind by {count} packages: run 'edge-build lock' without --check",
+            args.out.display()
+        ),
+        true => Ok(()),
+        false => new.save(&args.out),
+    }
+}
+
 /// The updater's package is part of every tree.
-fn debs(args: &cli::Compose, board: &Board) -> Result<Vec<PathBuf>> {
+fn debs(args: &cli::Origins, board: &Board) -> Result<Vec<PathBuf>> {
     if !args.debs.is_empty() {
         return Ok(args.debs.clone());
     }

@@ -51,6 +51,7 @@ fn a_node_is_installed_once_and_then_cached() {
             board: &board,
             local_debs: &debs,
             mirrors: &mirrors,
+            lock: None,
             cache: &cache,
             work: &work,
         };

@@ -65,6 +65,8 @@ fn layout_of_a_small_system() {
         );
     }
     assert_eq!(fs::read(root.join("usr/etc/machine-id")).unwrap(), b"");
+    let shadow = fs::read_to_string(root.join("usr/etc/shadow")).unwrap();
+    assert_eq!(shadow, "root:*::0:99999:7:::\n");
     assert_eq!(
         fs::read(root.join("usr/lib/modules").join(RELEASE).join("vmlinuz")).unwrap(),
         b"kernel"

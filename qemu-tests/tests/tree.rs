@@ -1,5 +1,6 @@
 //! What is composed, looked at without booting it.
 
+use std::ffi::OsStr;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
@@ -8,44 +9,58 @@ use edge_build::tree::kernel;
 use edge_ota::cmd::Cmd;
 use qemu_tests::hardware;
 use qemu_tests::lab::{self, Lab};
-use qemu_tests::site::{self, Site};
+use qemu_tests::site;
 
-/// From nothing, in other folders, and once with a single processor.
+/// From nothing, in other folders: by the mirrors, by a lock on a single processor, and by the lock without a network.
 #[test]
-fn a_tree_composed_twice_is_the_same_commit() -> Result<()> {
+fn a_tree_composed_again_is_the_same_commit() -> Result<()> {
     let lab = Lab::open(&site::board_under_test())?;
     let dir = tempfile::tempdir_in(&lab.runs)?;
-    let treefiles = lab::workspace()?.join("treefiles");
-    let treefile = lab::write_treefile(&treefiles, &dir.path().join("tree"), &lab.ssh_key)?;
-    let board = hardware::board(&lab.site.board)?;
-    let compose = |name: &str, processors: &str| {
-        let site = Site {
-            board: lab.site.board.clone(),
-            dir: dir.path().join(name),
-            keys: lab.site.keys.clone(),
-            builder: lab.site.builder.clone(),
-        };
-        Cmd::new("taskset")
-            .args(["--cpu-list", processors])
-            .arg(&site.builder)
-            .current_dir(lab::workspace()?)
-            .args(["compose", "--no-cache", "--board", &site.board, "--repo"])
-            .arg(site.repo())
-            .arg("--keys")
-            .arg(&site.keys)
-            .arg("--deb")
-            .arg(lab::updater_package(
-                &lab::workspace()?,
-                &board.arch.debian,
-            )?)
-            .args(lab::mirror_arguments(&board.arch.debian))
+    let workspace = lab::workspace()?;
+    let tree = dir.path().join("tree");
+    let treefile = lab::write_treefile(&workspace.join("treefiles"), &tree, &lab.ssh_key)?;
+    let architecture = hardware::board(&lab.site.board)?.arch.debian;
+    let updater = lab::updater_package(&workspace, &architecture)?;
+    let run = |wrapper: &[&str], command: &str, arguments: &[&OsStr]| {
+        let (program, options) = wrapper.split_first().context("no wrapper")?;
+        Cmd::new(program)
+            .args(options)
+            .arg(&lab.site.builder)
+            .arg(command)
             .arg(&treefile)
+            .args(["--board", &lab.site.board, "--deb"])
+            .arg(&updater)
+            .args(lab::mirror_arguments(&architecture))
+            .args(arguments)
+            .current_dir(&workspace)
             .env("SOURCE_DATE_EPOCH", "1790000000")
             .text()
     };
-    let all = format!("0-{}", std::thread::available_parallelism()?.get() - 1);
-    let (first, second) = (compose("first", &all)?, compose("second", "0")?);
-    ensure!(first == second, "{} and {}", first.trim(), second.trim());
+    let compose = |name: &str, wrapper: &[&str], how: &[&OsStr]| {
+        let repo = dir.path().join(name).join("repo");
+        let keys = lab.site.keys.as_os_str();
+        let where_to = ["--repo".as_ref(), repo.as_os_str(), "--keys".as_ref(), keys];
+        run(wrapper, "compose", &[&where_to, how].concat())
+    };
+    let lock = dir.path().join("node.lock.json");
+    run(&["env"], "lock", &["--out".as_ref(), lock.as_ref()])?;
+    run(
+        &["env"],
+        "lock",
+        &["--check".as_ref(), "--out".as_ref(), lock.as_ref()],
+    )?;
+    let locked: [&OsStr; 3] = ["--no-cache".as_ref(), "--locked".as_ref(), lock.as_ref()];
+    let one = ["taskset", "--cpu-list", "0"];
+    let first = compose("first", &["env"], &["--no-cache".as_ref()])?;
+    let second = compose("second", &one, &locked)?;
+    let third = compose("third", &["unshare", "--net"], &locked)?;
+    ensure!(
+        first == second && second == third,
+        "{}, locked {}, without a network {}",
+        first.trim(),
+        second.trim(),
+        third.trim()
+    );
     Ok(())
 }
 

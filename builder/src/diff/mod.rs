@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::repo::{Entry, Kind, Repo};
 use inventory::{Facts, Inventory};
 pub use page::page;
-pub use text::text;
+pub use text::{lines, text};
 
 /// From one commit to another. Everything is sorted by name.
 #[derive(Debug, Serialize)]
@@ -117,7 +117,7 @@ impl Side {
 }
 
 impl Changes {
-    fn between(from: &Facts, to: &Facts) -> Self {
+    pub fn between(from: &Facts, to: &Facts) -> Self {
         let mut changes = Self::default();
         for (name, old) in from {
             match to.get(name) {

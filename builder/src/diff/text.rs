@@ -46,6 +46,14 @@ fn section(out: &mut String, title: &str, changes: &Changes, lines: usize) {
         return;
     }
     let _ = writeln!(out, "\n{title}:");
+    for text in self::lines(changes).iter().take(lines) {
+        let _ = writeln!(out, "  {text}");
+    }
+    more(out, changes.len(), lines);
+}
+
+/// One for each change.
+pub fn lines(changes: &Changes) -> Vec<String> {
     let changed = changes.changed.iter();
     let changed = changed.map(|(name, [old, new])| format!("  {name} {old} → {new}"));
     let one = |sign: &str, name: &str, value: &str| {
@@ -59,10 +67,7 @@ fn section(out: &mut String, title: &str, changes: &Changes, lines: usize) {
         .removed
         .iter()
         .map(|(name, value)| one("-", name, value));
-    for text in changed.chain(added).chain(removed).take(lines) {
-        let _ = writeln!(out, "  {text}");
-    }
-    more(out, changes.len(), lines);
+    changed.chain(added).chain(removed).collect()
 }
 
 fn more(out: &mut String, count: usize, lines: usize) {

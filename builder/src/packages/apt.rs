@@ -46,10 +46,9 @@ pub fn install(
     let result = command(request, prepared, &temporary)
         .arg(format!("--extract-hook={fetch}"))
         .arg(format!("--customize-hook={finish}"))
-        .arg(suite(prepared))
+        .arg(&prepared.suite)
         .arg("-")
-        .args(prepared.sources.iter().map(super::sources::Source::line))
-        .args(prepared.local.iter().map(super::local::Repository::line))
+        .args(&prepared.lines)
         .env("TMPDIR", &temporary)
         .run_with(
             |tar| unpack::unpack_new(tar, root, packed),
@@ -124,14 +123,6 @@ const ROOT_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn native_first(path: &str) -> String {
     format!("{}:{path}", foreign::NATIVE)
-}
-
-/// mmdebstrap wants to be told one suite; the sources say the rest.
-fn suite(prepared: &Prepared) -> &str {
-    prepared
-        .sources
-        .first()
-        .map_or("trixie", |source| source.suite.as_str())
 }
 
 fn quoted(path: &Path) -> String {

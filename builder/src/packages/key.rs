@@ -7,7 +7,6 @@ use std::fs;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::local::Repository;
 use super::sources::Source;
 
 /// Rises when the same inputs give another layer.
@@ -22,7 +21,8 @@ pub struct Inputs<'a> {
     pub sources: &'a [Source],
     /// One for each source.
     pub releases: &'a [Vec<u8>],
-    pub local: Option<&'a Repository>,
+    /// SHA-256 of packages that are named by content: files of this machine, and those of a lock.
+    pub sums: &'a [String],
     pub scripts: [&'a str; 2],
 }
 
@@ -56,11 +56,7 @@ pub fn of(inputs: &Inputs) -> Result<String> {
             ),
         );
     }
-    inputs
-        .local
-        .iter()
-        .flat_map(|l| &l.sums)
-        .for_each(|sum| line("local", sum));
+    inputs.sums.iter().for_each(|sum| line("local", sum));
     Ok(hex(text.as_bytes()))
 }
 
@@ -94,7 +90,7 @@ mod tests {
                 dpkg: &[],
                 sources: &[source],
                 releases: &[release.into()],
-                local: None,
+                sums: &[],
                 scripts: [script, ""],
             })
             .unwrap()

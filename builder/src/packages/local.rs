@@ -25,13 +25,13 @@ impl Repository {
     }
 }
 
-/// None where there are no files.
-pub fn publish(debs: &[PathBuf], work: &WorkDir) -> Result<Option<Repository>> {
+/// In a folder `name` of the work folder; none where there are no files.
+pub fn publish(debs: &[PathBuf], work: &WorkDir, name: &str) -> Result<Option<Repository>> {
     if debs.is_empty() {
         return Ok(None);
     }
     let mut repository = Repository {
-        dir: work.sub("local")?,
+        dir: work.sub(name)?,
         names: Vec::new(),
         sums: Vec::new(),
     };
@@ -97,14 +97,14 @@ mod tests {
             .run()
             .unwrap();
         let work = WorkDir::new_in(dir.path()).unwrap();
-        let repository = publish(&[deb], &work).unwrap().unwrap();
+        let repository = publish(&[deb], &work, "local").unwrap().unwrap();
         assert_eq!(repository.names, ["own"]);
         let index = fs::read_to_string(repository.dir.join("Packages")).unwrap();
         assert!(
             index.starts_with("Package: own\n") && index.contains(&repository.sums[0]),
             "{index}"
         );
-        assert!(publish(&[], &work).unwrap().is_none());
+        assert!(publish(&[], &work, "none").unwrap().is_none());
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         let work = WorkDir::new_in(dir.path()).unwrap();
         let deb = dir.path().join("x.deb");
         fs::write(&deb, "no").unwrap();
-        let Err(error) = publish(&[deb], &work) else {
+        let Err(error) = publish(&[deb], &work, "local") else {
             panic!("taken")
         };
         assert!(format!("{error:#}").contains("x.deb"), "{error:#}");

@@ -6,6 +6,8 @@ mod firmware;
 mod key;
 mod local;
 pub mod mirrors;
+mod pool;
+mod resolve;
 mod sources;
 mod unpack;
 
@@ -21,10 +23,12 @@ use tempfile::NamedTempFile;
 use crate::board::Board;
 use crate::foreign;
 use crate::interrupt::{self, WorkDir};
+use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::treefile::Treefile;
 
 use mirrors::MirrorOptions;
+pub use resolve::resolve;
 
 /// What to install, from where, and where to keep it.
 pub struct Request<'a> {
@@ -33,6 +37,8 @@ pub struct Request<'a> {
     /// Packages that no mirror has, the updater's own; they are installed too.
     pub local_debs: &'a [PathBuf],
     pub mirrors: &'a MirrorOptions,
+    /// These packages and no others.
+    pub lock: Option<&'a Lock>,
     pub cache: &'a Path,
     pub work: &'a WorkDir,
 }
@@ -100,8 +106,10 @@ fn check_excluded(treefile: &Treefile, layer: &Layer) -> Result<()> {
 /// Everything that is known before anything is installed.
 struct Prepared {
     packages: BTreeSet<String>,
-    sources: Vec<sources::Source>,
-    local: Option<local::Repository>,
+    /// mmdebstrap's word for where it begins.
+    suite: String,
+    /// Of apt's sources.
+    lines: Vec<String>,
     /// The packages' programs run under emulation.
     emulated: bool,
     scripts: Scripts,
@@ -134,31 +142,63 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
     let emulated = foreign::is_emulated(Path::new("/"), &request.board.arch)?;
     let step = progress.step("reading package sources");
     let sources = sources::collect(request.treefile, request.mirrors)?;
-    let releases = sources::fetch_releases(&sources)?;
-    let local = local::publish(request.local_debs, request.work)?;
-    let mut packages = request.treefile.packages.clone();
-    packages.insert(request.board.kernel.clone());
-    packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
+    let suite = sources
+        .first()
+        .map_or("trixie", |source| source.suite.as_str());
+    let local = local::publish(request.local_debs, request.work, "local")?;
+    let packages = wanted(request, local.as_ref());
+    let mut sums: Vec<String> = local.iter().flat_map(|l| l.sums.clone()).collect();
+    let mut lines: Vec<String> = local.iter().map(local::Repository::line).collect();
+    let mut signed: &[sources::Source] = &[];
+    let mut releases = Vec::new();
+    match request.lock {
+        None => {
+            releases = sources::fetch_releases(&sources)?;
+            lines.splice(0..0, sources.iter().map(sources::Source::line));
+            signed = &sources;
+            step.done();
+        }
+        Some(lock) => {
+            step.done();
+            let pool = pool::publish(request, lock, &sources, suite, progress)?;
+            sums.extend(pool.sums.iter().cloned());
+            lines.insert(0, pool.line());
+        }
+    }
     let scripts = Scripts::new(request.board, emulated);
     let key = key::of(&key::Inputs {
         arch: &request.board.arch.debian,
         packages: &packages,
         recommends: request.treefile.recommends,
         dpkg: &apt::dpkg_options(request.treefile),
-        sources: &sources,
+        sources: signed,
         releases: &releases,
-        local: local.as_ref(),
+        sums: &sums,
         scripts: [&scripts.before, &scripts.after],
     })?;
-    step.done();
     Ok(Prepared {
         packages,
-        sources,
-        local,
+        suite: suite.to_owned(),
+        lines,
         emulated,
         scripts,
         key,
     })
+}
+
+/// What is asked for by name: apt adds what that needs.
+fn wanted(request: &Request, local: Option<&local::Repository>) -> BTreeSet<String> {
+    let mut packages = request.treefile.packages.clone();
+    packages.insert(request.board.kernel.clone());
+    packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
+    packages
+}
+
+/// All that a child prints, as text.
+fn text(mut from: std::process::ChildStdout) -> Result<String> {
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut from, &mut text)?;
+    Ok(text)
 }
 
 fn cached(dir: &Path, key: &str) -> Result<Option<Layer>> {

@@ -16,6 +16,8 @@ use crate::treefile::{Suite, Treefile};
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For a kernel on a slow line.
+const FILE_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// One line of apt's sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,10 +162,7 @@ fn parse_stanza(stanza: &[&str], path: &Path) -> Result<Vec<Source>> {
 /// The bytes of each source's `InRelease` (or `Release`), in their order. apt checks the signatures
 /// when it installs; here they only say whether something changed.
 pub fn fetch_releases(sources: &[Source]) -> Result<Vec<Vec<u8>>> {
-    let client = Client::builder()
-        .timeout(TIMEOUT)
-        .connect_timeout(TIMEOUT)
-        .build()?;
+    let client = client(TIMEOUT)?;
     let fetch = |source: &Source| -> Result<Vec<u8>> {
         for name in ["InRelease", "Release"] {
             if let Some(bytes) = fetch(&client, &source.file_url(name))? {
@@ -183,6 +182,16 @@ pub fn fetch_releases(sources: &[Source]) -> Result<Vec<Vec<u8>>> {
                 .with_context(|| format!("{}: suite '{}'", source.file.display(), source.suite))
         })
         .collect()
+}
+
+fn client(timeout: Duration) -> Result<Client> {
+    let client = Client::builder().timeout(timeout).connect_timeout(TIMEOUT);
+    Ok(client.build()?)
+}
+
+/// A file of any size; none where the server says that there is no such file.
+pub fn fetch_url(url: &str) -> Result<Option<Vec<u8>>> {
+    fetch(&client(FILE_TIMEOUT)?, url)
 }
 
 /// None where the server says that there is no such file.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::kernel::{self, Kernel};
 use super::{rooted, var};
@@ -224,11 +224,31 @@ fn tidy_etc(root: &Path) -> Result<()> {
             rooted::set_mode(&etc.join(name), meta.permissions().mode() & 0o640)?;
         }
     }
+    forget_changes(&etc.join("shadow"))?;
     // Empty: systemd fills it in. "uninitialized" would be a first boot to systemd: it would ask
     // questions on the console and enable every unit that has a preset.
     rooted::put(&etc.join("machine-id"), "")?;
     rooted::set_mode(&etc.join("machine-id"), 0o444)?;
     rooted::link(&etc.join("mtab"), "../proc/self/mounts")
+}
+
+/// The day of the last change of a password is the day of the installation: without it a tree does not depend on that.
+/// An empty field (shadow(5)) turns the ageing of passwords off; nobody has one here.
+fn forget_changes(shadow: &Path) -> Result<()> {
+    if !shadow.exists() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for line in rooted::read_text(shadow)?.lines() {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        if let Some(day) = fields.get_mut(2) {
+            *day = "";
+        }
+        text.push_str(&fields.join(":"));
+        text.push('\n');
+    }
+    // In its place: mode and owner stay.
+    fs::write(shadow, text).with_context(|| format!("writing {}", shadow.display()))
 }
 
 fn drop_backups(dir: &Path) -> Result<()> {

@@ -20,7 +20,7 @@ fn unpack(root: &Path) {
     put("etc/hostname", "builder");
     put("etc/machine-id", "0123456789abcdef0123456789abcdef\n");
     put("etc/passwd-", "old");
-    put("etc/shadow", "root:*:::::::\n");
+    put("etc/shadow", "root:*:20717:0:99999:7:::\n");
     put("etc/ssh/ssh_host_ed25519_key", "secret");
     put("etc/systemd/system/timers.target.wants/man-db.timer", "");
     put("root/.profile", "");
