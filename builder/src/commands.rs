@@ -1,0 +1,383 @@
+//! What each command does with its arguments: the steps are the library's.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use edge_build::board::{self, Board};
+use edge_build::image::{self, SourceOf};
+use edge_build::interrupt::{self, WorkDir};
+use edge_build::lock::Lock;
+use edge_build::packages::{self, mirrors::MirrorOptions};
+use edge_build::progress::Progress;
+use edge_build::release::{self, Terms};
+use edge_build::repo::Repo;
+use edge_build::{compose, diff, gate, key, sbom, size, summary, treefile};
+use edge_ota::channel;
+use edge_ota::cmd::Cmd;
+use edge_ota::output;
+use edge_ota::types::BoardName;
+
+use crate::cli::{self, Cli};
+
+pub fn generate_keys(out: &Path) -> Result<()> {
+    for path in key::generate(out, &mut key::system_random)? {
+        output::line(path.display())?;
+    }
+    Ok(())
+}
+
+pub fn list_boards(cli: &Cli) -> Result<()> {
+    let dir = boards_dir(cli)?;
+    for name in board::list(&dir)? {
+        let board = board::read(&dir, &name)?;
+        let note = board.refusal().map_or("", |_| "not supported");
+        output::line(format_args!(
+            "{name:<20} {:<8} {:<6} {note}",
+            board.arch.debian,
+            board.boot.as_str()
+        ))?;
+    }
+    Ok(())
+}
+
+/// A board that is refused is fine as a file: it says why.
+pub fn check_boards(cli: &Cli, names: &[BoardName]) -> Result<()> {
+    let dir = boards_dir(cli)?;
+    let names = match names {
+        [] => board::list(&dir)?,
+        _ => names.to_vec(),
+    };
+    let mut bad = 0;
+    for name in &names {
+        match board::read(&dir, name) {
+            Err(error) => {
+                bad += 1;
+                output::say(format_args!("edge-build: {error:#}"));
+            }
+            Ok(board) => match board.refusal() {
+                Some(reason) => output::line(format_args!("{name}: not supported: {reason}"))?,
+                None => output::line(format_args!("{name}: good"))?,
+            },
+        }
+    }
+    match bad {
+        0 => Ok(()),
+        _ => bail!("{bad} of {} board files are not good", names.len()),
+    }
+}
+
+pub fn print_size(args: &cli::Size) -> Result<()> {
+    let report = size::report(&Repo::open(&args.repo)?, &args.commit, args.depth)?;
+    match args.json {
+        true => output::line(serde_json::to_string_pretty(&report)?)?,
+        false => output::print(size::table(&report, args.lines))?,
+    }
+    Ok(())
+}
+
+pub fn print_sbom(args: &cli::Sbom) -> Result<()> {
+    let contents = sbom::contents(&Repo::open(&args.repo)?, &args.commit)?;
+    let document = sbom::document(&contents, args.format);
+    Ok(output::line(serde_json::to_string_pretty(&document)?)?)
+}
+
+pub fn sign(args: &cli::Sign) -> Result<()> {
+    let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
+    compose::sign_commit(&Repo::open(&args.repo)?, &args.commit, &commit_key)
+}
+
+pub fn print_diff(args: &cli::Diff) -> Result<()> {
+    let diff = diff::between(&Repo::open(&args.repo)?, &args.from, &args.to)?;
+    match (&args.html, args.json) {
+        (Some(file), _) => edge_ota::durable::write(file, diff::page(&diff).as_bytes())?,
+        (None, true) => output::line(serde_json::to_string_pretty(&diff)?)?,
+        (None, false) => output::print(diff::text(&diff, args.lines))?,
+    }
+    Ok(())
+}
+
+pub fn check(cli: &Cli, args: &cli::Check) -> Result<()> {
+    let board = board(cli, &args.board)?;
+    if args.print {
+        let flat = treefile::flatten(&args.treefile, &board.arch.rpm)?;
+        return Ok(output::line(serde_json::to_string_pretty(&flat)?)?);
+    }
+    let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
+    output::line(format_args!("ref {}", treefile.reference))?;
+    output::line(format_args!(
+        "packages {}",
+        treefile
+            .packages
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    ))?;
+    output::line(format_args!("units {}", treefile.units.join(" ")))?;
+    Ok(())
+}
+
+pub fn compose(cli: &Cli, args: &cli::Compose) -> Result<()> {
+    need_root("compose")?;
+    interrupt::install()?;
+    let board = board(cli, &args.board)?;
+    let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
+    let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
+    let lock = match &args.locked {
+        Some(path) => Some(lock_of(path, &args.board)?),
+        None => None,
+    };
+    let request = compose::Request {
+        treefile: &treefile,
+        board: &board,
+        repo: &args.repo,
+        keys: &args.keys,
+        commit_key: &commit_key,
+        debs: &debs(&args.origins, &board)?,
+        mirrors: &mirrors(&args.origins),
+        lock: lock.as_ref(),
+        cache: &cli.cache,
+        use_cache: !args.no_cache,
+        work: &work_dir(cli)?,
+        now: now()?,
+    };
+    let progress = Progress::new("compose");
+    let composed = compose::compose(&request, &progress)?;
+    if let Some(path) = &args.timings {
+        let text = serde_json::to_string_pretty(&progress.timings())?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    match args.json {
+        true => output::line(serde_json::to_string_pretty(&composed)?)?,
+        false => output::line(&composed.commit)?,
+    }
+    Ok(())
+}
+
+fn mirrors(args: &cli::Origins) -> MirrorOptions {
+    let options = MirrorOptions {
+        mirror: args.mirror.clone(),
+        security_mirror: args.security_mirror.clone(),
+        keyring: args.mirror_keyring.clone(),
+    };
+    options.or_environment()
+}
+
+fn lock_of(path: &Path, board: &BoardName) -> Result<Lock> {
+    let lock = Lock::load(path)?.with_context(|| {
+        format!(
+            "there is no lock {}: make it with 'edge-build lock'",
+            path.display()
+        )
+    })?;
+    if &lock.board != board {
+        bail!(
+            "lock {} is for board {}, not {board}",
+            path.display(),
+            lock.board
+        );
+    }
+    Ok(lock)
+}
+
+/// Says what the packages of a treefile come to now beside what the lock says, and writes that down.
+pub fn lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
+    interrupt::install()?;
+    let board = board(cli, &args.board)?;
+    let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
+    let request = packages::Request {
+        treefile: &treefile,
+        board: &board,
+        local_debs: &debs(&args.origins, &board)?,
+        mirrors: &mirrors(&args.origins),
+        lock: None,
+        cache: &cli.cache,
+        work: &work_dir(cli)?,
+    };
+    let new = packages::resolve(&request)?;
+    let old = Lock::load(&args.out)?;
+    let changes = old.map(|old| new.changes_from(&old));
+    match &changes {
+        Some(changes) => diff::lines(changes).iter().try_for_each(output::line)?,
+        None => output::line(format_args!("{} packages", new.packages.len()))?,
+    }
+    let count = changes.map_or(new.packages.len(), |changes| changes.len());
+    match args.check {
+        true if count > 0 => bail!(
+            "{} is behind by {count} packages: run 'edge-build lock' without --check",
+            args.out.display()
+        ),
+        true => Ok(()),
+        false => new.save(&args.out),
+    }
+}
+
+/// The updater's package is part of every tree.
+fn debs(args: &cli::Origins, board: &Board) -> Result<Vec<PathBuf>> {
+    if !args.debs.is_empty() {
+        return Ok(args.debs.clone());
+    }
+    let dir = Path::new("target/deb");
+    let suffix = format!("_{}.deb", board.arch.debian);
+    let is_updater = |name: &str| name.starts_with("edge-ota_") && name.ends_with(&suffix);
+    let mut found = Vec::new();
+    if dir.is_dir() {
+        for entry in dir
+            .read_dir()
+            .with_context(|| format!("listing {}", dir.display()))?
+        {
+            let entry = entry?;
+            if is_updater(&entry.file_name().to_string_lossy()) {
+                found.push(entry.path());
+            }
+        }
+    }
+    match found.len() {
+        1 => Ok(found),
+        0 => bail!(
+            "no edge-ota{suffix} in {}: run 'make deb', or name the package with --deb",
+            dir.display()
+        ),
+        _ => bail!(
+            "more than one edge-ota{suffix} in {}: name one with --deb",
+            dir.display()
+        ),
+    }
+}
+
+pub fn publish(args: &cli::Release) -> Result<()> {
+    let repo = Repo::open(&args.repo)?;
+    let description = repo.describe(&args.commit)?;
+    if description.board != args.board && !args.skip_gate {
+        bail!(
+            "commit {} is for board {}, not {}",
+            args.commit.short(),
+            description.board,
+            args.board
+        );
+    }
+    match args.skip_gate {
+        true => output::say(
+            "edge-build: the gate is skipped: a device may be unable to confirm this release",
+        ),
+        false => gate::examine(&repo, &args.commit, &[])?,
+    }
+    let offered = channel::Release {
+        board: args.board.clone(),
+        channel: args.channel.clone(),
+        version: description.version,
+        commit: args.commit.clone(),
+        r#ref: repo.ref_of(&args.commit)?,
+    };
+    let terms = Terms {
+        expires_in: args.expires_in,
+        min_sequence: args.min_sequence,
+        sequence: args.sequence,
+    };
+    let signer = key::load_secret(&key::secret_path(&args.keys, "channel"))?;
+    let (path, manifest) = release::publish(
+        served(&args.repo)?,
+        &args.keys,
+        &[signer],
+        offered,
+        &terms,
+        now()?,
+    )?;
+    if args.json {
+        let summary = summary::release(&path, &manifest)?;
+        return Ok(output::line(serde_json::to_string_pretty(&summary)?)?);
+    }
+    output::line(format_args!(
+        "{}: {} is sequence {}",
+        path.display(),
+        manifest.version,
+        manifest.sequence
+    ))?;
+    Ok(())
+}
+
+pub fn image(cli: &Cli, args: &cli::Image) -> Result<()> {
+    need_root("image")?;
+    interrupt::install()?;
+    let source = args.url.clone().map(|url| SourceOf {
+        url,
+        channel: args.channel.clone(),
+    });
+    let request = image::Request {
+        board: &args.board,
+        served: served(&args.repo)?,
+        keys: &args.keys,
+        commit: &args.commit,
+        source: source.as_ref(),
+        format: args.format,
+        size: args.size,
+        out: &args.out,
+        work: &work_dir(cli)?,
+    };
+    image::make(&request, &Progress::new("image"))?;
+    if args.json {
+        let summary = summary::image(&request)?;
+        return Ok(output::line(serde_json::to_string_pretty(&summary)?)?);
+    }
+    output::line(args.out.display())?;
+    Ok(())
+}
+
+/// `channels/` and `root/` lie beside `repo/`.
+fn served(repo: &Path) -> Result<&Path> {
+    if repo.file_name().is_none_or(|name| name != "repo") {
+        bail!(
+            "--repo {}: the folder must be named 'repo', for devices look for it by that name",
+            repo.display()
+        );
+    }
+    match repo.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => Ok(parent),
+        _ => Ok(Path::new(".")),
+    }
+}
+
+fn boards_dir(cli: &Cli) -> Result<PathBuf> {
+    match &cli.boards {
+        Some(dir) => Ok(dir.clone()),
+        None => board::default_dir(
+            &std::env::current_dir().context("asking for the current folder")?,
+            Path::new("/"),
+        ),
+    }
+}
+
+pub fn board(cli: &Cli, name: &BoardName) -> Result<Board> {
+    board::load(&boards_dir(cli)?, name)
+}
+
+pub fn work_dir(cli: &Cli) -> Result<WorkDir> {
+    WorkDir::new_in(
+        &cli.workdir
+            .clone()
+            .unwrap_or_else(|| cli.cache.join("work")),
+    )
+}
+
+fn need_root(act: &str) -> Result<()> {
+    match Cmd::new("id").arg("-u").text()?.trim() {
+        "0" => Ok(()),
+        _ => bail!(
+            "{act} needs root: owners, modes and device files are those of another system; run it with sudo"
+        ),
+    }
+}
+
+/// SOURCE_DATE_EPOCH where it is set, so that a build can be repeated.
+fn now() -> Result<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("SOURCE_DATE_EPOCH={text} is no number of seconds")),
+        Err(_) => Ok(SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("the clock is before 1970")?
+            .as_secs()),
+    }
+}
