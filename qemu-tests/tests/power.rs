@@ -65,8 +65,9 @@ fn cut_during_upgrade(node: &mut Node, condition: &str) -> Result<()> {
     let watcher = format!(
         "until {condition}; do :; done; pkill -STOP -x edge-ota; echo {REACHED} >/dev/virtio-ports/edge-test"
     );
+    // A release that waits is armed at the shutdown, which the watcher must outlive.
     node.vm.ask(&format!(
-        "systemd-run --quiet /bin/sh -c '{}'",
+        "systemd-run --quiet --property=DefaultDependencies=no /bin/sh -c '{}'",
         watcher.replace('\'', r"'\''")
     ))?;
     node.vm
