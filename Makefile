@@ -8,11 +8,13 @@ UPDATER ?= $(TARGET)/release/edge-ota
 ARCH = $(shell dpkg --print-architecture)
 BOARD ?= x86_64
 
+RPM_ARCH ?= $(shell uname -m)
+
 STEP = .ci/step
 BOARD_ARCH = $(shell sed -n 's/^debian = "\(.*\)"$$/\1/p' boards/$(BOARD).toml)
 with_mirror = .ci/mirror $(1) "$(TARGET)"
 
-.PHONY: help setup build deb updater firmware demo test test-all test-board bench audit fmt lint install install-builder \
+.PHONY: help setup build deb rpm updater firmware demo test test-all test-board bench audit fmt lint install install-builder \
 	install-updater uninstall clean
 
 help: ## Print this list
@@ -26,6 +28,9 @@ build: setup ## Build edge-build and edge-ota
 
 deb: build ## Pack the updater as target/deb/edge-ota_*.deb
 	@$(STEP) "pack the updater" .ci/deb "$(TARGET)" $(ARCH) "$(UPDATER)"
+
+rpm: build ## Pack the updater as target/rpm/edge-ota-*.rpm, for trees of RPMs
+	@$(STEP) "pack the updater as an RPM" .ci/rpm "$(TARGET)" $(RPM_ARCH) "$(UPDATER)"
 
 firmware: setup
 	@.ci/firmware "$(TARGET)"
@@ -47,7 +52,7 @@ OTHER_BOARDS = aarch64 armhf
 BOARD_TESTS = test(slots_take_turns) or test(failing_health) or test(garbage_initramfs) \
 	or test(damaged_records) or test(cuts_during_the_upgrade) or test(initramfs_is_the_same)
 
-test-all: fmt lint audit deb firmware ## All checks, all tests, every machine
+test-all: fmt lint audit deb rpm firmware ## All checks, all tests, every machine
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
 	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter

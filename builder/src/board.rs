@@ -38,6 +38,8 @@ pub struct Board {
     /// Where partitions begin at the earliest, in bytes: room for firmware that no package brings.
     pub first_partition: Option<u64>,
     pub initramfs: Initramfs,
+    /// What a tree of RPMs takes in the place of `kernel` and `firmware`.
+    pub rpm: Option<Rpm>,
     pub qemu: Option<Qemu>,
 }
 
@@ -78,6 +80,16 @@ pub struct Firmware {
     /// Path in the package to its place on the disk, in bytes from the start, outside of any partition.
     #[serde(default)]
     pub raw: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rpm {
+    /// The packages of the kernel and its modules.
+    pub kernel: Vec<String>,
+    /// A `*` in a path of a package stands for any name; the files must be one.
+    #[serde(default)]
+    pub firmware: Vec<Firmware>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -232,21 +244,31 @@ fn parse(text: &str) -> Result<Board> {
         let message = e.message().replace('\n', " ");
         anyhow!("{}: {message}", before.matches('\n').count() + 1)
     })?;
-    let paths = board.firmware.iter().flat_map(|f| {
-        f.files
-            .iter()
-            .flat_map(|(from, to)| [from, to])
-            .chain(f.raw.keys())
-    });
-    for path in paths.chain(board.firmware.iter().map(|f| &f.package)) {
-        if !is_plain_path(path) {
-            bail!("1: firmware: '{path}' is not a plain relative path");
+    check_firmware(&board.firmware, is_plain_path)?;
+    if let Some(rpm) = &board.rpm {
+        check_firmware(&rpm.firmware, |path| is_plain_path(&path.replace('*', "x")))?;
+        if let Some(name) = rpm.kernel.iter().find(|name| !is_plain_path(name)) {
+            bail!("1: rpm: kernel: '{name}' is not a package name");
         }
     }
     if let Some(path) = board.fdt.as_ref().filter(|path| !is_plain_path(path)) {
         bail!("1: fdt: '{path}' is not a plain relative path");
     }
     Ok(board)
+}
+
+/// `is_source` is asked about paths in packages.
+fn check_firmware(firmware: &[Firmware], is_source: impl Fn(&str) -> bool) -> Result<()> {
+    for part in firmware {
+        let from = part.files.keys().chain(part.raw.keys());
+        let bad_source = from.into_iter().find(|path| !is_source(path));
+        let to = part.files.values().chain([&part.package]);
+        let bad = bad_source.or_else(|| to.into_iter().find(|path| !is_plain_path(path)));
+        if let Some(path) = bad {
+            bail!("1: firmware: '{path}' is not a plain relative path");
+        }
+    }
+    Ok(())
 }
 
 fn is_plain_path(path: &str) -> bool {

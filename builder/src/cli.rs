@@ -98,8 +98,8 @@ pub struct Check {
 #[derive(Debug, Args)]
 pub struct Origins {
     /// The updater's package, and any other to install that no mirror has
-    /// [default: target/deb/edge-ota_*_ARCH.deb]
-    #[arg(long = "deb", value_name = "FILE")]
+    /// [default: target/deb/edge-ota_*_ARCH.deb, or target/rpm/edge-ota-*.ARCH.rpm for a tree of RPMs]
+    #[arg(long = "deb", visible_alias = "rpm", value_name = "FILE")]
     pub debs: Vec<PathBuf>,
     /// Debian's mirror [default: that of this machine's apt]
     #[arg(long, value_name = "URL")]

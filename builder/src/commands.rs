@@ -12,6 +12,7 @@ use edge_build::packages::{self, mirrors::MirrorOptions};
 use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
+use edge_build::treefile::Treefile;
 use edge_build::{compose, diff, gate, key, sbom, size, summary, treefile};
 use edge_ota::channel;
 use edge_ota::cmd::Cmd;
@@ -134,7 +135,7 @@ pub fn compose(cli: &Cli, args: &cli::Compose) -> Result<()> {
         repo: &args.repo,
         keys: &args.keys,
         commit_key: &commit_key,
-        debs: &debs(&args.origins, &board)?,
+        debs: &local_packages(&args.origins, &board, &treefile)?,
         mirrors: &mirrors(&args.origins),
         lock: lock.as_ref(),
         cache: &cli.cache,
@@ -189,7 +190,7 @@ pub fn lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
     let request = packages::Request {
         treefile: &treefile,
         board: &board,
-        local_debs: &debs(&args.origins, &board)?,
+        local_debs: &local_packages(&args.origins, &board, &treefile)?,
         mirrors: &mirrors(&args.origins),
         lock: None,
         cache: &cli.cache,
@@ -214,13 +215,16 @@ pub fn lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
 }
 
 /// The updater's package is part of every tree.
-fn debs(args: &cli::Origins, board: &Board) -> Result<Vec<PathBuf>> {
+fn local_packages(args: &cli::Origins, board: &Board, treefile: &Treefile) -> Result<Vec<PathBuf>> {
     if !args.debs.is_empty() {
         return Ok(args.debs.clone());
     }
-    let dir = Path::new("target/deb");
-    let suffix = format!("_{}.deb", board.arch.debian);
-    let is_updater = |name: &str| name.starts_with("edge-ota_") && name.ends_with(&suffix);
+    let (kind, begin, end) = match &treefile.rpms {
+        None => ("deb", "edge-ota_", format!("_{}.deb", board.arch.debian)),
+        Some(_) => ("rpm", "edge-ota-", format!(".{}.rpm", board.arch.rpm)),
+    };
+    let dir = Path::new("target").join(kind);
+    let is_updater = |name: &str| name.starts_with(begin) && name.ends_with(&end);
     let mut found = Vec::new();
     if dir.is_dir() {
         for entry in dir
@@ -236,11 +240,11 @@ fn debs(args: &cli::Origins, board: &Board) -> Result<Vec<PathBuf>> {
     match found.len() {
         1 => Ok(found),
         0 => bail!(
-            "no edge-ota{suffix} in {}: run 'make deb', or name the package with --deb",
+            "no {begin}*{end} in {}: run 'make {kind}', or name the package with --{kind}",
             dir.display()
         ),
         _ => bail!(
-            "more than one edge-ota{suffix} in {}: name one with --deb",
+            "more than one {begin}*{end} in {}: name one with --{kind}",
             dir.display()
         ),
     }

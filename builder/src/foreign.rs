@@ -5,16 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use edge_ota::cmd::Cmd;
 
 use crate::board::Arch;
+
+/// This machine's architecture; as RPM calls it, but for ARM of 32 bits.
+const OWN: &str = std::env::consts::ARCH;
 
 const BINFMT: &str = "proc/sys/fs/binfmt_misc";
 
 /// Whether this machine must emulate the architecture; an error when it cannot.
 pub fn is_emulated(root: &Path, arch: &Arch) -> Result<bool> {
-    let own = Cmd::new("dpkg").arg("--print-architecture").text()?;
-    if own.trim() == arch.debian {
+    if OWN == arch.rpm || (OWN, arch.debian.as_str()) == ("arm", "armhf") {
         return Ok(false);
     }
     let Some(emulator) = emulator(&arch.debian) else {
@@ -23,7 +24,7 @@ pub fn is_emulated(root: &Path, arch: &Arch) -> Result<bool> {
     if !is_registered(&root.join(BINFMT), emulator)? {
         bail!(
             "this machine cannot run programs of {}: no {emulator} in /{BINFMT} with flag F; \
-             'make setup' registers it, or install qemu-user-static (Debian 12) or qemu-user-binfmt (Debian 13)",
+             'make setup' registers it, or install qemu-user-static (Debian 12, Fedora) or qemu-user-binfmt (Debian 13)",
             arch.debian
         );
     }
@@ -95,6 +96,7 @@ fn is_usable(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edge_ota::cmd::Cmd;
 
     #[test]
     fn only_an_enabled_entry_that_reaches_into_a_chroot_counts() {
@@ -139,24 +141,20 @@ mod tests {
     #[test]
     fn what_is_not_registered_is_an_error_with_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
-        let arch = |debian: &str| Arch {
+        let arch = |debian: &str, rpm: &str| Arch {
             debian: debian.into(),
-            rpm: "x".into(),
+            rpm: rpm.into(),
         };
-        let own = Cmd::new("dpkg").arg("--print-architecture").text().unwrap();
-        assert!(!is_emulated(dir.path(), &arch(own.trim())).unwrap());
-        let other = if own.trim() == "arm64" {
-            "armhf"
-        } else {
-            "arm64"
+        let (own, other) = match OWN {
+            "aarch64" => (arch("arm64", OWN), arch("armhf", "armv7hl")),
+            _ => (arch("amd64", OWN), arch("arm64", "aarch64")),
         };
-        let error = is_emulated(dir.path(), &arch(other))
-            .unwrap_err()
-            .to_string();
+        assert!(!is_emulated(dir.path(), &own).unwrap());
+        let error = is_emulated(dir.path(), &other).unwrap_err().to_string();
         assert!(
-            error.contains("make setup") && error.contains(other),
+            error.contains("make setup") && error.contains(&other.debian),
             "{error}"
         );
-        assert!(is_emulated(dir.path(), &arch("s390x")).is_err());
+        assert!(is_emulated(dir.path(), &arch("s390x", "s390x")).is_err());
     }
 }

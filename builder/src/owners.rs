@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use edge_ota::types::CommitChecksum;
 
-use crate::dpkg;
 use crate::repo::{Entry, Repo};
+use crate::{dpkg, rpmdb};
 
 /// For files that no package brought: the initramfs, indexes, ours.
 pub const NO_PACKAGE: &str = "(no package)";
@@ -21,7 +21,10 @@ impl Owners {
         commit: &CommitChecksum,
         entries: &BTreeMap<String, Entry>,
     ) -> Result<Self> {
-        let mut owners = BTreeMap::new();
+        let of_rpms = rpmdb::of_commit(repo, commit, entries)?.files.into_iter();
+        let mut owners: BTreeMap<String, String> = of_rpms
+            .map(|(path, package)| (in_tree(&path), package))
+            .collect();
         for path in entries.keys() {
             let list = path
                 .strip_prefix(dpkg::INFO)

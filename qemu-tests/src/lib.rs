@@ -11,6 +11,7 @@ pub mod journey;
 pub mod lab;
 pub mod node;
 pub mod qmp;
+pub mod rpms;
 pub mod site;
 pub mod status;
 pub mod uboot;

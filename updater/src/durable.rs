@@ -20,7 +20,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let act = || -> Result<()> {
-        let parent = path.parent().context("it has no folder")?;
+        let parent = folder(path)?;
         let mut temporary = tempfile::Builder::new()
             .prefix(".new-")
             .permissions(Permissions::from_mode(mode))
@@ -44,9 +44,18 @@ pub fn remove(path: &Path) -> Result<()> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         }
-        sync_dir(path.parent().context("it has no folder")?)
+        sync_dir(folder(path)?)
     };
     act().with_context(|| format!("removing {}", path.display()))
+}
+
+/// A name alone is in the current folder.
+fn folder(path: &Path) -> Result<&Path> {
+    let parent = path.parent().context("it has no folder")?;
+    match parent.as_os_str().is_empty() {
+        true => Ok(Path::new(".")),
+        false => Ok(parent),
+    }
 }
 
 /// Makes the names in a folder durable.

@@ -9,6 +9,7 @@ use edge_ota::types::CommitChecksum;
 use crate::dpkg::{self, Stanza};
 use crate::owners::Owners;
 use crate::repo::{Description, Entry, Kind, Repo};
+use crate::rpmdb;
 
 /// Name and value of each thing of a kind.
 pub type Facts = BTreeMap<String, String>;
@@ -47,9 +48,14 @@ impl Inventory {
         for (_, path) in sysctl_files(&entries) {
             settings.push(text(path)?);
         }
+        let mut packages = packages(&text(dpkg::STATUS)?);
+        let rpms = rpmdb::of_commit(repo, commit, &entries)?
+            .packages
+            .into_iter();
+        packages.extend(rpms.map(|rpm| (rpm.name, rpm.version)));
         Ok(Self {
+            packages,
             owners: Owners::read(repo, commit, &entries)?,
-            packages: packages(&text(dpkg::STATUS)?),
             kernel_options: kernel_options(&text(&config)?),
             kernel_arguments: kernel_arguments(&repo.read(commit, board::PATH)?)?,
             units: units(&entries),

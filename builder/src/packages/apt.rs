@@ -1,5 +1,6 @@
 //! mmdebstrap, run in a mount namespace of its own: whatever ends it, no mount is left behind.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -7,14 +8,103 @@ use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
 use super::explain::Explainer;
-use super::{Package, Prepared, Request, unpack};
+use super::{Package, Request, firmware, key, local, pool, sources, unpack};
+use crate::board::Board;
 use crate::foreign;
 use crate::interrupt;
-use crate::progress::Step;
+use crate::progress::{Progress, Step};
 use crate::treefile::Treefile;
 
+/// Everything that is known before anything is installed.
+pub struct Prepared {
+    packages: BTreeSet<String>,
+    /// mmdebstrap's word for where it begins.
+    suite: String,
+    /// Of apt's sources.
+    lines: Vec<String>,
+    /// The packages' programs run under emulation.
+    emulated: bool,
+    scripts: Scripts,
+    pub key: String,
+}
+
+/// What is done to the root file system before packages are installed, and after.
+struct Scripts {
+    before: String,
+    after: String,
+}
+
+impl Scripts {
+    fn new(board: &Board, emulated: bool) -> Self {
+        let (enter, leave) = match emulated {
+            true => (foreign::ENTER, foreign::LEAVE),
+            false => ("", ""),
+        };
+        Self {
+            before: format!("{enter}{}", firmware::fetch(board)),
+            after: format!("{leave}{}", firmware::finish(board)),
+        }
+    }
+}
+
+pub fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
+    let emulated = foreign::is_emulated(Path::new("/"), &request.board.arch)?;
+    let step = progress.step("reading package sources");
+    let sources = sources::collect(request.treefile, request.mirrors)?;
+    let suite = sources
+        .first()
+        .map_or("trixie", |source| source.suite.as_str());
+    let local = local::publish(request.local_debs, request.work, "local")?;
+    let packages = wanted(request, local.as_ref());
+    let mut sums: Vec<String> = local.iter().flat_map(|l| l.sums.clone()).collect();
+    let mut lines: Vec<String> = local.iter().map(local::Repository::line).collect();
+    let mut signed: &[sources::Source] = &[];
+    let mut releases = Vec::new();
+    match request.lock {
+        None => {
+            releases = sources::fetch_releases(&sources)?;
+            lines.splice(0..0, sources.iter().map(sources::Source::line));
+            signed = &sources;
+            step.done();
+        }
+        Some(lock) => {
+            step.done();
+            let pool = pool::publish(request, lock, &sources, suite, progress)?;
+            sums.extend(pool.sums.iter().cloned());
+            lines.insert(0, pool.line());
+        }
+    }
+    let scripts = Scripts::new(request.board, emulated);
+    let key = key::of(&key::Inputs {
+        arch: &request.board.arch.debian,
+        packages: &packages,
+        recommends: request.treefile.recommends,
+        dpkg: &dpkg_options(request.treefile),
+        sources: signed,
+        releases: &releases,
+        sums: &sums,
+        scripts: [&scripts.before, &scripts.after],
+    })?;
+    Ok(Prepared {
+        packages,
+        suite: suite.to_owned(),
+        lines,
+        emulated,
+        scripts,
+        key,
+    })
+}
+
+/// What is asked for by name: apt adds what that needs.
+pub fn wanted(request: &Request, local: Option<&local::Repository>) -> BTreeSet<String> {
+    let mut packages = request.treefile.packages.clone();
+    packages.insert(request.board.kernel.clone());
+    packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
+    packages
+}
+
 /// What dpkg unpacks: licences always, documentation and translations as the treefile says.
-pub fn dpkg_options(treefile: &Treefile) -> Vec<String> {
+fn dpkg_options(treefile: &Treefile) -> Vec<String> {
     let mut options: Vec<String> = Vec::new();
     if !treefile.documentation {
         options.extend(
@@ -130,7 +220,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// Lines of name, version and architecture.
-fn package_list(text: &str) -> Vec<Package> {
+pub fn package_list(text: &str) -> Vec<Package> {
     let mut packages: Vec<Package> = text
         .lines()
         .filter_map(|line| {

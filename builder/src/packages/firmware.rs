@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::board::Board;
+use crate::board::{Board, Firmware};
 use crate::image::firmware::{DIR, file_name};
 
 /// Below the root of the tree; the files of the ESP.
@@ -39,27 +39,38 @@ pub const MISSING: &str = "firmware: ";
 
 /// Leaves the list of installed packages in `$2/packages` (name, version, architecture by tabs).
 pub fn finish(board: &Board) -> String {
-    let mut text = format!("{HEAD}{LIST}");
-    for firmware in &board.firmware {
+    let mut text = format!("{HEAD}{LIST}root=$1\n");
+    text.push_str(&place(&board.firmware, board.first_partition));
+    text.push_str(&versions(board));
+    text.push_str(TAIL);
+    text
+}
+
+/// Puts the files of packages that are unpacked in the current folder into the tree at `$root`. A `*` in a path is for
+/// the shell, and stands for one name.
+pub fn place(all: &[Firmware], first_partition: Option<u64>) -> String {
+    let mut text = String::new();
+    for firmware in all {
         let package = &firmware.package;
         for (from, to) in &firmware.files {
             let _ = writeln!(
                 text,
-                "install -D -m 644 {package}/{from} \"$1/{EFI_DIR}/{to}\""
+                "install -D -m 644 {package}/{from} \"$root/{EFI_DIR}/{to}\""
             );
         }
         for (from, offset) in &firmware.raw {
             let to = file_name(*offset, from);
-            let _ = writeln!(text, "install -D -m 644 {package}/{from} \"$1/{DIR}/{to}\"");
+            let _ = writeln!(
+                text,
+                "install -D -m 644 {package}/{from} \"$root/{DIR}/{to}\""
+            );
         }
     }
-    if let Some(offset) = board.first_partition {
+    if let Some(offset) = first_partition {
         // Firmware of no length: the partitions begin behind it.
         let to = file_name(offset, "first-partition");
-        let _ = writeln!(text, "install -D -m 644 /dev/null \"$1/{DIR}/{to}\"");
+        let _ = writeln!(text, "install -D -m 644 /dev/null \"$root/{DIR}/{to}\"");
     }
-    text.push_str(&versions(board));
-    text.push_str(TAIL);
     text
 }
 
@@ -80,21 +91,28 @@ rm -f \"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/etc/dpkg/dpkg.cfg.d/99mmdebs
 
 /// `versions.json`: package to version.
 fn versions(board: &Board) -> String {
-    let Some((last, others)) = board.firmware.split_last() else {
+    let names = board.firmware.iter().map(|f| f.package.as_str());
+    let asked = names.map(|name| (name, format!("$(dpkg-deb -f {name}_*.deb Version)")));
+    let asked: Vec<(&str, String)> = asked.collect();
+    versions_of(
+        asked
+            .iter()
+            .map(|(name, version)| (*name, version.as_str())),
+    )
+}
+
+/// The same from names and words of the shell.
+pub fn versions_of<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let lines: Vec<String> = all
+        .map(|(name, version)| format!("  echo \"  \\\"{name}\\\": \\\"{version}\\\""))
+        .collect();
+    if lines.is_empty() {
         return String::new();
-    };
-    let mut text = format!("mkdir -p \"$(dirname \"$1/{VERSIONS}\")\"\n{{\n  echo '{{'\n");
-    let line = |package: &str, comma: &str| {
-        format!(
-            "  echo \"  \\\"{package}\\\": \\\"$(dpkg-deb -f {package}_*.deb Version)\\\"{comma}\"\n"
-        )
-    };
-    others
-        .iter()
-        .for_each(|f| text.push_str(&line(&f.package, ",")));
-    text.push_str(&line(&last.package, ""));
-    let _ = writeln!(text, "  echo '}}'\n}} > \"$1/{VERSIONS}\"");
-    text
+    }
+    format!(
+        "mkdir -p \"$(dirname \"$root/{VERSIONS}\")\"\n{{\n  echo '{{'\n{}\"\n  echo '}}'\n}} > \"$root/{VERSIONS}\"\n",
+        lines.join(",\"\n")
+    )
 }
 
 #[cfg(test)]
@@ -110,7 +128,8 @@ mod tests {
             first_partition: Some(0x1000000),
             ..x86_64()
         };
-        let wanted = format!("install -D -m 644 /dev/null \"$1/{DIR}/16777216-first-partition\"");
+        let wanted =
+            format!("install -D -m 644 /dev/null \"$root/{DIR}/16777216-first-partition\"");
         assert!(finish(&board).contains(&wanted), "{}", finish(&board));
         assert!(!finish(&x86_64()).contains("first-partition"));
     }
@@ -131,7 +150,7 @@ mod tests {
         }
         assert!(fetch.contains("apt-get"), "{fetch}");
         assert!(
-            finish.contains("\"$1/usr/lib/ostree-boot/efi/EFI/BOOT/BOOTX64.EFI\""),
+            finish.contains("\"$root/usr/lib/ostree-boot/efi/EFI/BOOT/BOOTX64.EFI\""),
             "{finish}"
         );
     }
@@ -159,7 +178,7 @@ mod tests {
                 .run()
                 .unwrap();
         }
-        let script = versions(&board);
+        let script = format!("root=$1\n{}", versions(&board));
         Cmd::new("sh")
             .args(["-euc", &script, "sh"])
             .arg(&root)

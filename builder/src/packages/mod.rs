@@ -8,10 +8,10 @@ mod local;
 pub mod mirrors;
 mod pool;
 mod resolve;
+mod rpm;
 mod sources;
 mod unpack;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,14 +21,12 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::board::Board;
-use crate::foreign;
 use crate::interrupt::{self, WorkDir};
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::treefile::Treefile;
 
 use mirrors::MirrorOptions;
-pub use resolve::resolve;
 
 /// What to install, from where, and where to keep it.
 pub struct Request<'a> {
@@ -65,7 +63,7 @@ pub struct Package {
 /// Fills the empty folder `root` from the cached layer, or installs a new one.
 pub fn install(request: &Request, root: &Path, progress: &Progress) -> Result<Layer> {
     let prepared = prepare(request, progress)?;
-    let layer = match cached(&request.cache.join("packages"), &prepared.key)? {
+    let layer = match cached(&request.cache.join("packages"), prepared.key())? {
         Some(layer) => {
             progress
                 .step("installing packages")
@@ -104,33 +102,16 @@ fn check_excluded(treefile: &Treefile, layer: &Layer) -> Result<()> {
 }
 
 /// Everything that is known before anything is installed.
-struct Prepared {
-    packages: BTreeSet<String>,
-    /// mmdebstrap's word for where it begins.
-    suite: String,
-    /// Of apt's sources.
-    lines: Vec<String>,
-    /// The packages' programs run under emulation.
-    emulated: bool,
-    scripts: Scripts,
-    key: String,
+enum Prepared {
+    Debian(apt::Prepared),
+    Rpms(rpm::Prepared),
 }
 
-/// What is done to the root file system before packages are installed, and after.
-struct Scripts {
-    before: String,
-    after: String,
-}
-
-impl Scripts {
-    fn new(board: &Board, emulated: bool) -> Self {
-        let (enter, leave) = match emulated {
-            true => (foreign::ENTER, foreign::LEAVE),
-            false => ("", ""),
-        };
-        Self {
-            before: format!("{enter}{}", firmware::fetch(board)),
-            after: format!("{leave}{}", firmware::finish(board)),
+impl Prepared {
+    fn key(&self) -> &str {
+        match self {
+            Self::Debian(prepared) => &prepared.key,
+            Self::Rpms(prepared) => &prepared.key,
         }
     }
 }
@@ -139,59 +120,18 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
     if !rustix::process::geteuid().is_root() {
         bail!("installing packages needs root: run edge-build as root");
     }
-    let emulated = foreign::is_emulated(Path::new("/"), &request.board.arch)?;
-    let step = progress.step("reading package sources");
-    let sources = sources::collect(request.treefile, request.mirrors)?;
-    let suite = sources
-        .first()
-        .map_or("trixie", |source| source.suite.as_str());
-    let local = local::publish(request.local_debs, request.work, "local")?;
-    let packages = wanted(request, local.as_ref());
-    let mut sums: Vec<String> = local.iter().flat_map(|l| l.sums.clone()).collect();
-    let mut lines: Vec<String> = local.iter().map(local::Repository::line).collect();
-    let mut signed: &[sources::Source] = &[];
-    let mut releases = Vec::new();
-    match request.lock {
-        None => {
-            releases = sources::fetch_releases(&sources)?;
-            lines.splice(0..0, sources.iter().map(sources::Source::line));
-            signed = &sources;
-            step.done();
-        }
-        Some(lock) => {
-            step.done();
-            let pool = pool::publish(request, lock, &sources, suite, progress)?;
-            sums.extend(pool.sums.iter().cloned());
-            lines.insert(0, pool.line());
-        }
+    match &request.treefile.rpms {
+        Some(rpms) => Ok(Prepared::Rpms(rpm::prepare(request, rpms, progress)?)),
+        None => Ok(Prepared::Debian(apt::prepare(request, progress)?)),
     }
-    let scripts = Scripts::new(request.board, emulated);
-    let key = key::of(&key::Inputs {
-        arch: &request.board.arch.debian,
-        packages: &packages,
-        recommends: request.treefile.recommends,
-        dpkg: &apt::dpkg_options(request.treefile),
-        sources: signed,
-        releases: &releases,
-        sums: &sums,
-        scripts: [&scripts.before, &scripts.after],
-    })?;
-    Ok(Prepared {
-        packages,
-        suite: suite.to_owned(),
-        lines,
-        emulated,
-        scripts,
-        key,
-    })
 }
 
-/// What is asked for by name: apt adds what that needs.
-fn wanted(request: &Request, local: Option<&local::Repository>) -> BTreeSet<String> {
-    let mut packages = request.treefile.packages.clone();
-    packages.insert(request.board.kernel.clone());
-    packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
-    packages
+/// The lock of what a compose would install now.
+pub fn resolve(request: &Request) -> Result<Lock> {
+    match &request.treefile.rpms {
+        Some(rpms) => rpm::resolve(request, rpms),
+        None => resolve::resolve(request),
+    }
 }
 
 /// All that a child prints, as text.
@@ -229,18 +169,21 @@ fn build(
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let new = new_file(&dir)?;
     let mut step = progress.step("installing packages");
-    let packages = apt::install(request, prepared, root, new.path(), &mut step)?;
+    let packages = match prepared {
+        Prepared::Debian(it) => apt::install(request, it, root, new.path(), &mut step)?,
+        Prepared::Rpms(it) => rpm::install(request, it, root, new.path(), &mut step)?,
+    };
     interrupt::check()?;
     durable::write(
-        &list_path(&dir, &prepared.key),
+        &list_path(&dir, prepared.key()),
         &serde_json::to_vec_pretty(&packages)?,
     )?;
-    let path = layer_path(&dir, &prepared.key);
+    let path = layer_path(&dir, prepared.key());
     keep(new, &path).with_context(|| format!("storing {}", path.display()))?;
     step.done_with(&format!("{} packages", packages.len()));
     Ok(Layer {
         path,
-        key: prepared.key.clone(),
+        key: prepared.key().to_owned(),
         packages,
         from_cache: false,
     })

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
 use super::explain::Explainer;
-use super::{Request, local, sources};
+use super::{Request, apt, local, sources};
 use crate::lock::{Lock, Locked};
 
 /// Fetched beside the packages of the tree, and unpacked only.
@@ -34,7 +34,7 @@ pub fn resolve(request: &Request) -> Result<Lock> {
         result.map_err(|e| explainer.explain(&request.treefile.path, request.work.path(), e))
     };
     apt(&["update"])?;
-    let packages = super::wanted(request, local.as_ref());
+    let packages = apt::wanted(request, local.as_ref());
     let mut install = vec!["--print-uris", "-y", "install", ESSENTIAL];
     install.extend(packages.iter().map(String::as_str));
     let uris: Vec<&str> = sources.iter().map(|source| source.uri.as_str()).collect();

@@ -52,6 +52,27 @@ pub fn of_copyright(text: &str) -> Licences {
     Licences(names.collect())
 }
 
+/// The parts of an expression in SPDX's words (`GPL-2.0-or-later AND (MIT OR Zlib)`).
+pub fn of_expression(text: &str) -> Licences {
+    let text = text.replace(['(', ')'], " ");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let parts = words.split(|word| ["AND", "OR"].contains(word));
+    let is_id = |word: &str| {
+        let known = NAMES.iter().any(|(_, id)| *id == word);
+        known
+            || GNU
+                .iter()
+                .any(|family| word.starts_with(&format!("{family}-")))
+    };
+    let name = |part: &[&str]| match part {
+        [] => None,
+        [one] if is_id(one) => Some((*one).to_owned()),
+        [one, "WITH", _] if is_id(one) => Some(part.join(" ")),
+        _ => Some(reference(&part.join("-"))),
+    };
+    Licences(parts.filter_map(name).collect())
+}
+
 /// `GPL-2+ or Expat` are two; `GPL-2+ with OpenSSL exception` is one.
 fn names(words: &[String]) -> Vec<String> {
     let mut found = Vec::new();
@@ -128,6 +149,27 @@ mod tests {
             );
             let expected = expected.into_iter().map(str::to_owned).collect();
             assert_eq!(of_copyright(&text), Licences(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn expressions_of_rpms() {
+        let table = [
+            ("MIT", vec!["MIT"]),
+            (
+                "GPL-2.0-or-later AND (LGPL-2.1-only OR Zlib)",
+                vec!["GPL-2.0-or-later", "LGPL-2.1-only", "Zlib"],
+            ),
+            (
+                "GPL-3.0-or-later WITH GCC-exception-3.1",
+                vec!["GPL-3.0-or-later WITH GCC-exception-3.1"],
+            ),
+            ("Public Domain", vec!["LicenseRef-Public-Domain"]),
+            ("", vec![]),
+        ];
+        for (text, expected) in table {
+            let expected = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(of_expression(text), Licences(expected), "{text}");
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::dpkg::{self, Stanza};
 use crate::repo::{Description, Entry, Repo};
+use crate::rpmdb::{self, Installed};
 use licence::Licences;
 
 /// Ours comes from no distribution.
@@ -39,6 +40,8 @@ pub struct Contents {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Package {
+    /// What a package URL calls the kind and its origin: `deb/debian`, `rpm`.
+    pub kind: &'static str,
     pub name: String,
     pub arch: String,
     pub version: String,
@@ -52,9 +55,15 @@ pub struct Package {
 
 pub fn contents(repo: &Repo, commit: &CommitChecksum) -> Result<Contents> {
     let entries = repo.list(commit)?;
-    let status = repo.read(commit, dpkg::STATUS)?;
+    let status = match entries.contains_key(dpkg::STATUS) {
+        true => repo.read(commit, dpkg::STATUS)?,
+        false => Vec::new(),
+    };
     let status = String::from_utf8(status).context("dpkg's status is not UTF-8")?;
-    let mut packages = Vec::new();
+    let rpms = rpmdb::of_commit(repo, commit, &entries)?
+        .packages
+        .into_iter();
+    let mut packages: Vec<Package> = rpms.map(of_rpm).collect();
     for stanza in dpkg::installed(&status) {
         if let Some(mut package) = package(&stanza) {
             package.licences = licences(repo, commit, &entries, &package.name)?.0;
@@ -101,6 +110,7 @@ fn package(stanza: &Stanza) -> Option<Package> {
         None => format!("{source} {version}"),
     };
     Some(Package {
+        kind: "deb/debian",
         arch: field("Architecture")?,
         maintainer: field("Maintainer").unwrap_or_default(),
         homepage: field("Homepage"),
@@ -109,6 +119,20 @@ fn package(stanza: &Stanza) -> Option<Package> {
         version,
         source,
     })
+}
+
+/// Fedora and its like write licences as SPDX does.
+fn of_rpm(rpm: Installed) -> Package {
+    Package {
+        kind: "rpm",
+        licences: licence::of_expression(&rpm.licence).0,
+        name: rpm.name,
+        arch: rpm.arch,
+        version: rpm.version,
+        source: rpm.source,
+        maintainer: rpm.vendor,
+        homepage: rpm.url,
+    }
 }
 
 fn licences(
@@ -126,16 +150,19 @@ fn licences(
 }
 
 impl Package {
-    /// A package URL (purl-spec, type `deb`).
+    /// A package URL (purl-spec, types `deb` and `rpm`: an RPM's epoch is no part of its version there).
     pub fn url(&self) -> String {
-        let (name, version) = (percent(&self.name), percent(&self.version));
-        match self.name == OURS {
-            true => format!("pkg:generic/{name}@{version}"),
-            false => format!(
-                "pkg:deb/debian/{name}@{version}?arch={}",
-                percent(&self.arch)
-            ),
+        let (name, arch) = (percent(&self.name), percent(&self.arch));
+        let (epoch, version) = match self.version.split_once(':') {
+            Some((epoch, version)) if self.kind == "rpm" => (Some(epoch), version),
+            _ => (None, self.version.as_str()),
+        };
+        let version = percent(version);
+        if self.name == OURS {
+            return format!("pkg:generic/{name}@{version}");
         }
+        let epoch = epoch.map_or(String::new(), |epoch| format!("&epoch={epoch}"));
+        format!("pkg:{}/{name}@{version}?arch={arch}{epoch}", self.kind)
     }
 
     /// All of them hold, for one part or another.
@@ -186,6 +213,16 @@ mod tests {
             "pkg:deb/debian/libstdc%2B%2B6@1%3A14.2%2Bb1?arch=amd64"
         );
         assert_eq!(package.licence_expression(), None);
+        let rpm = of_rpm(Installed {
+            name: "a".into(),
+            version: "2:1-3".into(),
+            arch: "x86_64".into(),
+            source: "a-1-3.src.rpm".into(),
+            vendor: String::new(),
+            url: None,
+            licence: "MIT".into(),
+        });
+        assert_eq!(rpm.url(), "pkg:rpm/a@1-3?arch=x86_64&epoch=2");
         let ours = stanza.replace("libstdc++6", OURS);
         assert_eq!(read(&ours).url(), "pkg:generic/edge-ota@1%3A14.2%2Bb1");
     }

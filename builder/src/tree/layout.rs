@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::kernel::{self, Kernel};
 use super::{rooted, var};
+use crate::rpmdb;
 
 /// The OSTree stateroot that our machines use.
 pub const STATEROOT: &str = "edge";
@@ -163,23 +164,33 @@ fn place_kernel(root: &Path) -> Result<Kernel> {
 
 /// Firmware with UEFI brings its own; U-Boot is given the board's.
 fn place_device_tree(root: &Path, kernel: &Kernel, wanted: Option<&str>) -> Result<()> {
-    let all = root.join(format!("{DEVICE_TREES}{}", kernel.release));
+    let of_rpms = root.join(&kernel.dir).join("dtb");
+    let all = root.join("usr/lib/.device-trees");
+    for from in [
+        root.join(format!("{DEVICE_TREES}{}", kernel.release)),
+        of_rpms.clone(),
+    ] {
+        if from.is_dir() {
+            merge(&from, &all)?;
+        }
+    }
     if let Some(name) = wanted {
         let from = all.join(name);
         if !from.is_file() {
             bail!("kernel {} has no device tree {name}", kernel.release);
         }
-        let to = root.join(&kernel.dir).join("dtb").join(name);
+        let to = of_rpms.join(name);
         to.parent().map_or(Ok(()), rooted::make_dir)?;
         rooted::rename(&from, &to)?;
     }
     rooted::remove(&all)
 }
 
-/// The paths that dpkg says packages own.
+/// The paths in /var that packages own.
 fn files_of_packages(root: &Path) -> Result<BTreeSet<String>> {
     let info = root.join("var/lib/dpkg/info");
-    let mut files = BTreeSet::new();
+    let mut files: BTreeSet<String> = rpmdb::files_of(root)?.into_keys().collect();
+    files.retain(|path| path.starts_with("/var/"));
     for name in rooted::names(&info)?
         .iter()
         .filter(|name| name.ends_with(".list"))

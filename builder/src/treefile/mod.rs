@@ -7,6 +7,7 @@ mod finish;
 mod fragment;
 mod include;
 mod print;
+pub mod rpms;
 mod schema;
 mod substitute;
 mod values;
@@ -20,6 +21,7 @@ use edge_ota::types::RefName;
 pub use accounts::Check;
 use condition::Value;
 use include::Merged;
+use rpms::Rpms;
 pub use values::{InitramfsMaker, KernelOption, KernelVersion};
 
 /// Debian 13; its suites follow from it.
@@ -42,6 +44,8 @@ pub struct Treefile {
     pub install_langs: Vec<String>,
     /// deb822 files of a user's own repositories.
     pub repos: Vec<PathBuf>,
+    /// The tree is made of RPMs, and not of Debian's packages.
+    pub rpms: Option<Rpms>,
     pub units: Vec<String>,
     pub default_target: Option<String>,
     /// Texts of scripts, run in this order.

@@ -43,6 +43,8 @@ pub enum Here {
     Only(&'static str, &'static str),
     /// The reason why not.
     Never(&'static str),
+    /// What it says, in a tree of RPMs; in one of Debian's packages nothing but this value is possible.
+    Rpms(&'static str),
 }
 
 #[derive(Debug)]
@@ -83,6 +85,13 @@ const fn never(name: &'static str, shape: Shape, why: &'static str) -> Key {
     }
 }
 
+const fn rpms(name: &'static str, shape: Shape, of_debian: &'static str) -> Key {
+    Key {
+        here: Here::Rpms(of_debian),
+        ..done(name, shape)
+    }
+}
+
 const fn also(alias: &'static str, key: Key) -> Key {
     Key {
         alias: Some(alias),
@@ -90,7 +99,11 @@ const fn also(alias: &'static str, key: Key) -> Key {
     }
 }
 
-const OF_RPMS: &str = "it is about trees of RPMs, and packages come from Debian here";
+/// Why a key of [`Here::Rpms`] is refused.
+pub const OF_RPMS: &str = "it is about trees of RPMs, and this one is of Debian's packages: its 'repos' name no .repo file";
+const NO_SELINUX: &str =
+    "no tree is labelled here; Debian's packages bring no policy that covers a whole host";
+const NO_METADATA: &str = "what a tree is made of is in its lock and its SBOM";
 const METADATA: &[&str] = &["inline", "detached", "disabled"];
 
 /// The keys at the top: those of rpm-ostree (docs/treefile.md there), and `edge`.
@@ -134,10 +147,14 @@ pub const TOP: &[Key] = &[
     done("documentation", Shape::Truth),
     done("install-langs", Shape::Texts),
     done("repos", Shape::Texts),
-    never("lockfile-repos", Shape::Texts, OF_RPMS),
-    never("repovars", Shape::Map, OF_RPMS),
-    never("repo-packages", Shape::Objects, OF_RPMS),
-    never("platform-module", Shape::Text, OF_RPMS),
+    rpms("lockfile-repos", Shape::Texts, ""),
+    rpms("repovars", Shape::Map, ""),
+    rpms("repo-packages", Shape::Objects, ""),
+    never(
+        "platform-module",
+        Shape::Text,
+        "modules of RPM repositories are not read",
+    ),
     never(
         "ostree-layers",
         Shape::Texts,
@@ -202,14 +219,14 @@ pub const TOP: &[Key] = &[
         "a tree holds no device nodes",
     ),
     // security
+    only("selinux", Shape::Truth, "false", NO_SELINUX),
+    only("selinux-label-version", Shape::Number, "0", NO_SELINUX),
     only(
-        "selinux",
+        "ima",
         Shape::Truth,
         "false",
-        "Debian's packages bring no policy that covers a whole host",
+        "signatures of single files are not kept",
     ),
-    only("selinux-label-version", Shape::Number, "0", OF_RPMS),
-    only("ima", Shape::Truth, "false", OF_RPMS),
     // users
     done("etc-group-members", Shape::Texts),
     done("preserve-passwd", Shape::Truth),
@@ -220,7 +237,7 @@ pub const TOP: &[Key] = &[
     never(
         "sysusers",
         Shape::Choice(&["compose-auto", "compose-forced"]),
-        OF_RPMS,
+        "users are made by the packages' own scripts",
     ),
     // systemd
     done("units", Shape::Texts),
@@ -243,23 +260,19 @@ pub const TOP: &[Key] = &[
     done("postprocess", Shape::Texts),
     done("postprocess-script", Shape::Text),
     // rpm metadata
-    never(
-        "rpmdb",
-        Shape::Choice(&["target", "host", "bdb", "ndb", "sqlite"]),
-        OF_RPMS,
-    ),
-    only("rpmdb-normalize", Shape::Truth, "false", OF_RPMS),
+    rpms("rpmdb", Shape::Choice(&["target", "host", "sqlite"]), ""),
+    rpms("rpmdb-normalize", Shape::Truth, "false"),
     only(
         "repo-metadata",
         Shape::Choice(METADATA),
         "disabled",
-        OF_RPMS,
+        NO_METADATA,
     ),
     only(
         "advisories-metadata",
         Shape::Choice(METADATA),
         "disabled",
-        OF_RPMS,
+        NO_METADATA,
     ),
 ];
 

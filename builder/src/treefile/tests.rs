@@ -125,7 +125,7 @@ fn what_cannot_be_done_says_why() {
     let table = [
         (
             "selinux: true",
-            "'selinux' cannot be done here: Debian's packages bring no policy that covers a whole host (only 'false' is possible)",
+            "'selinux' cannot be done here: no tree is labelled here; Debian's packages bring no policy that covers a whole host (only 'false' is possible)",
         ),
         (
             "check-passwd: {type: file, filename: none}",
@@ -133,7 +133,7 @@ fn what_cannot_be_done_says_why() {
         ),
         (
             "rpmdb: sqlite",
-            "'rpmdb' cannot be done here: it is about trees of RPMs, and packages come from Debian here",
+            "'rpmdb' cannot be done here: it is about trees of RPMs, and this one is of Debian's packages: its 'repos' name no .repo file",
         ),
         ("basearch: s390x", "basearch is x86_64, by the board"),
         (
@@ -151,7 +151,7 @@ fn what_cannot_be_done_says_why() {
         ("remove-files: [/]", "'/' is not a path inside the tree"),
         (
             "repos: [a/b]",
-            "repository 'a/b' must be the name of a file beside the treefile, without '.sources'",
+            "repository 'a/b' must be the name of a file beside the treefile, without '.sources', or of a section of a .repo file there",
         ),
         (
             "add-files: [[a.yaml, /var/x]]",
@@ -454,10 +454,78 @@ fn the_projects_own_treefiles_load() {
     let mut count = 0;
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "yaml") {
+        if path.ends_with("common.yaml") {
+            flatten(&path, "x86_64").unwrap();
+        } else if path.extension().is_some_and(|e| e == "yaml") {
             load(&path, "x86_64").unwrap();
             count += 1;
         }
     }
     assert!(count >= 2);
+}
+
+const REPO: &str = "[one]\nbaseurl=http://mirror.example/1\ngpgcheck=1\ngpgkey=k\n[two]\nbaseurl=http://mirror.example/2\n\
+                    gpgcheck=1\ngpgkey=k\n[loose]\nbaseurl=http://mirror.example/3\n";
+
+#[test]
+fn a_tree_of_rpms() {
+    let text = "ref: a\nreleasever: 42\nrepos: [one, two]\npackages: [\"'kernel >= 6'\", '@core']\n\
+                repo-packages: [{repo: two, packages: [glibc glibc-common]}]\nrepovars: {stream: stable}\n\
+                rpmdb: sqlite\nrpmdb-normalize: true\nlockfile-repos: [two]\n";
+    let tree = load_files(&[("a.yaml", text), ("x.repo", REPO)]).unwrap();
+    let rpms = tree.rpms.unwrap();
+    let ids: Vec<&str> = rpms.repos.iter().map(|repo| repo.id.as_str()).collect();
+    assert_eq!(ids, ["one", "two"]);
+    assert_eq!(rpms.packages_of["two"], ["glibc", "glibc-common"]);
+    assert_eq!(rpms.vars["stream"], "stable");
+    assert!(tree.packages.contains("kernel >= 6") && tree.packages.contains("@core"));
+}
+
+#[test]
+fn a_tree_of_rpms_that_is_none_says_why() {
+    let table = [
+        (
+            "repos: [three]",
+            "a.yaml:2: repository 'three': there is no three.sources and no .repo file with [three]",
+        ),
+        (
+            "repos: [loose]",
+            "x.repo: repository 'loose': packages must be signed: set gpgcheck=1 and gpgkey",
+        ),
+        (
+            "repos: [deb, one]",
+            "a.yaml:2: a tree is made of RPMs or of Debian's packages, not of both",
+        ),
+        (
+            "repos: [one]\nedge: {suites: [{suite: trixie}]}",
+            "a.yaml:3: 'edge.suites' are Debian's",
+        ),
+        (
+            "repos: [one]\nrepo-packages: [{repo: two, packages: [a]}]",
+            "a.yaml:3: repo-packages: 'two' is not in 'repos'",
+        ),
+        (
+            "repos: [one]\nrpmdb: bdb",
+            "a.yaml:3: rpmdb is one of target, host, sqlite, not 'bdb'",
+        ),
+        (
+            "repos: [one]\nselinux: true",
+            "'selinux' cannot be done here",
+        ),
+        (
+            "repos: [one]\npackages: [\"'--setopt=x'\"]",
+            "a.yaml:3: '--setopt=x' is not a package name",
+        ),
+        ("repos: [one]\npackages: [a]", "key 'releasever' is missing"),
+    ];
+    for (text, expected) in table {
+        let text = format!("ref: a\n{text}\n");
+        let files = [
+            ("a.yaml", text.as_str()),
+            ("x.repo", REPO),
+            ("deb.sources", ""),
+        ];
+        let error = format!("{:#}", load_files(&files).unwrap_err());
+        assert!(error.contains(expected), "{text}: {error}");
+    }
 }

@@ -1,0 +1,133 @@
+//! RPM's database in a laid out tree, read by rpm.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_ota::cmd::Cmd;
+use edge_ota::types::CommitChecksum;
+
+use crate::repo::{Entry, Repo};
+
+/// Its folder in the tree.
+pub const DIR: &str = "usr/share/rpm";
+const FILE: &str = "/usr/share/rpm/rpmdb.sqlite";
+
+const PACKAGE: &str = "%{name}\\t%|epoch?{%{epoch}:}:{}|%{version}-%{release}\\t%{arch}\\t%{sourcerpm}\\t%{vendor}\\t%{url}\\t%{license}\\n";
+const FILES: &str = "[%{=name}\\t%{filenames}\\n]";
+
+/// What rpm prints where a package says nothing.
+const NOTHING: &str = "(none)";
+/// The names under which rpm keeps keys.
+const KEY: &str = "gpg-pubkey";
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Installed {
+    pub name: String,
+    pub version: String,
+    pub arch: String,
+    /// The file name of the source package.
+    pub source: String,
+    pub vendor: String,
+    pub url: Option<String>,
+    pub licence: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Database {
+    /// Sorted.
+    pub packages: Vec<Installed>,
+    /// Path to package.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The database of a commit; an empty one where the tree is not made of RPMs.
+pub fn of_commit(
+    repo: &Repo,
+    commit: &CommitChecksum,
+    entries: &BTreeMap<String, Entry>,
+) -> Result<Database> {
+    if !entries.contains_key(FILE) {
+        return Ok(Database::default());
+    }
+    let dir = tempfile::tempdir().context("making a temporary folder")?;
+    fs::write(dir.path().join("rpmdb.sqlite"), repo.read(commit, FILE)?)?;
+    read(dir.path()).with_context(|| format!("reading {FILE} of commit {commit}"))
+}
+
+/// The files of all packages of a root file system; none where it has no such database.
+pub fn files_of(root: &Path) -> Result<BTreeMap<String, String>> {
+    let dir = root.join(DIR);
+    match dir.join("rpmdb.sqlite").exists() {
+        true => Ok(files(&query(&dir, FILES)?)),
+        false => Ok(BTreeMap::new()),
+    }
+}
+
+fn read(dir: &Path) -> Result<Database> {
+    let text = query(dir, PACKAGE)?;
+    let mut packages = Vec::new();
+    for line in text.lines() {
+        let package = package(line).with_context(|| format!("rpm printed '{line}'"))?;
+        packages.extend(Some(package).filter(|package| package.name != KEY));
+    }
+    packages.sort();
+    Ok(Database {
+        packages,
+        files: files(&query(dir, FILES)?),
+    })
+}
+
+fn query(dir: &Path, format: &str) -> Result<String> {
+    Cmd::new("rpm")
+        .arg("--dbpath")
+        .arg(dir)
+        .args(["-qa", "--queryformat", format])
+        .env("LC_ALL", "C.UTF-8")
+        .text()
+}
+
+fn package(line: &str) -> Option<Installed> {
+    let mut fields = line.split('\t').map(|field| match field {
+        NOTHING => "",
+        _ => field,
+    });
+    let mut field = || Some(fields.next()?.to_owned());
+    Some(Installed {
+        name: field()?,
+        version: field()?,
+        arch: field()?,
+        source: field()?,
+        vendor: field()?,
+        url: field().filter(|url| !url.is_empty()),
+        licence: field()?,
+    })
+}
+
+fn files(text: &str) -> BTreeMap<String, String> {
+    let pair = |line: &str| {
+        let (package, path) = line.split_once('\t')?;
+        Some((path.to_owned(), package.to_owned()))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rpm_prints() {
+        let found = package("a\t1:2-3\tx86_64\ta-2-3.src.rpm\t(none)\t(none)\tMIT").unwrap();
+        assert_eq!(
+            (found.version.as_str(), found.vendor.as_str()),
+            ("1:2-3", "")
+        );
+        assert_eq!((found.url, found.licence.as_str()), (None, "MIT"));
+        assert_eq!(package("a\t1"), None);
+        let files = files("a\t/usr/bin/a\nb\t/etc/b c\n(none)\n");
+        assert_eq!(files["/etc/b c"], "b");
+        assert_eq!(files.len(), 2);
+    }
+}

@@ -1,0 +1,537 @@
+//! A signed RPM repository of real content: Debian's packages with their files, dependencies, configuration files and
+//! modes, as RPMs, with scriptlets that do what Debian's maintainer scripts do, and the kernel and the boot loaders
+//! where Fedora's RPMs have them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use edge_ota::cmd::Cmd;
+use sha2::{Digest, Sha256};
+
+use crate::lab;
+
+/// What the kernel's package is called.
+pub const KERNEL: &str = "kernel-core";
+
+/// Who signs the packages.
+const SIGNER: &str = "edge-test";
+
+/// Files of Debian's firmware packages, which RPM they are in, and where.
+const FIRMWARE: [(&str, &str, &str, &str); 3] = [
+    (
+        "shim-signed",
+        "shim-x64",
+        "usr/lib/shim/shimx64.efi.signed",
+        "boot/efi/EFI/fedora/shimx64.efi",
+    ),
+    (
+        "shim-helpers-amd64-signed",
+        "shim-x64",
+        "usr/lib/shim/mmx64.efi.signed",
+        "boot/efi/EFI/fedora/mmx64.efi",
+    ),
+    (
+        "grub-efi-amd64-signed",
+        "grub2-efi-x64",
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+        "boot/efi/EFI/fedora/grubx64.efi",
+    ),
+];
+
+/// What is done once a package's files are there.
+const SCRIPTLETS: [(&str, &str, &str); 9] = [
+    (
+        "passwd",
+        "post",
+        "pwconv; grpconv; chgrp shadow /etc/shadow /etc/gshadow; chmod 640 /etc/shadow /etc/gshadow",
+    ),
+    ("libc-bin", "posttrans", "ldconfig"),
+    (
+        "libc-bin",
+        "post",
+        "cp /usr/share/libc-bin/nsswitch.conf /etc/nsswitch.conf",
+    ),
+    (
+        "ca-certificates",
+        "posttrans",
+        "(cd /usr/share/ca-certificates; find * -name '*.crt' | sort) > /etc/ca-certificates.conf\nupdate-ca-certificates",
+    ),
+    (
+        "libpam-runtime",
+        "posttrans",
+        "DEBIAN_FRONTEND=noninteractive pam-auth-update --package --force",
+    ),
+    ("udev", "post", "systemd-hwdb --usr update"),
+    (
+        "openssh-server",
+        "post",
+        "cp -n /usr/share/openssh/sshd_config /etc/ssh/sshd_config",
+    ),
+    (
+        "mawk",
+        "posttrans",
+        "update-alternatives --install /usr/bin/awk awk /usr/bin/mawk 5",
+    ),
+    (
+        "vim-tiny",
+        "posttrans",
+        "update-alternatives --install /usr/bin/vi vi /usr/bin/vim.tiny 15",
+    ),
+];
+
+/// The repository of these packages, made once for each content of this file, and shared.
+pub fn repository(debs: &[PathBuf]) -> Result<PathBuf> {
+    let key: String = Sha256::digest(include_bytes!("rpms.rs"))
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let home = lab::target_dir(&lab::workspace()?).join("qemu-tests/rpms");
+    let dir = home.join(key);
+    fs::create_dir_all(&dir)?;
+    let lock = File::create(home.join("lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    make(debs, &dir)?;
+    Ok(dir)
+}
+
+/// A key that signed nothing.
+pub fn strange_key(dir: &Path) -> Result<PathBuf> {
+    let dir = dir.join("strange-key");
+    fs::create_dir_all(&dir)?;
+    signing_home(&dir)?;
+    Ok(dir.join("key.asc"))
+}
+
+/// Makes the repository `dir/repo` and the key `dir/key.asc`; RPMs that are there already, in `dir/made`, by the name
+/// of their package's file, are taken as they are.
+fn make(debs: &[PathBuf], dir: &Path) -> Result<()> {
+    let made = dir.join("made");
+    fs::create_dir_all(&made)?;
+    let home = signing_home(dir)?;
+    for (first, others) in &groups(debs)? {
+        let name = first.file_stem().context("a package without a name")?;
+        let place = made.join(name);
+        if !place.exists() {
+            convert(first, others, &place)
+                .with_context(|| format!("converting {}", first.display()))?;
+        }
+    }
+    let repo = dir.join("repo");
+    if repo.exists() {
+        fs::remove_dir_all(&repo)?;
+    }
+    fs::create_dir(&repo)?;
+    for rpm in rpms(&made)? {
+        let name = rpm.file_name().context("an RPM without a name")?;
+        fs::copy(&rpm, repo.join(name))?;
+    }
+    Cmd::new("rpmsign")
+        .arg(format!("--define=_gpg_name {SIGNER}"))
+        .arg("--define=__gpg /usr/bin/gpg")
+        .arg("--addsign")
+        .args(rpms(&repo)?)
+        .env("GNUPGHOME", &home)
+        .run()?;
+    Cmd::new("createrepo_c").arg("--quiet").arg(&repo).run()
+}
+
+/// The packages that become one RPM. The one that only names the kernel of the day is left out.
+fn groups(debs: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+    let mut groups: BTreeMap<String, (PathBuf, Vec<PathBuf>)> = BTreeMap::new();
+    for deb in debs {
+        let name = Cmd::new("dpkg-deb")
+            .arg("-f")
+            .arg(deb)
+            .arg("Package")
+            .text()?;
+        let name = name.trim();
+        if is_kernel(name).is_none() && name.starts_with("linux-image-") {
+            continue;
+        }
+        let of = FIRMWARE.iter().find(|(package, ..)| *package == name);
+        let rpm = of.map_or(name, |(_, rpm, ..)| rpm);
+        match groups.get_mut(rpm) {
+            Some((_, others)) => others.push(deb.clone()),
+            None => drop(groups.insert(rpm.to_owned(), (deb.clone(), Vec::new()))),
+        }
+    }
+    Ok(groups.into_values().collect())
+}
+
+/// The release in the name of a kernel's package.
+fn is_kernel(package: &str) -> Option<&str> {
+    let release = package.strip_prefix("linux-image-")?;
+    release
+        .starts_with(|c: char| c.is_ascii_digit())
+        .then_some(release)
+}
+
+/// The `.repo` file of the repository, where it is served.
+pub fn repo_file(dir: &Path, url: &str) -> String {
+    format!(
+        "[edge-test]\nname=Debian's packages as RPMs\nbaseurl={url}\ngpgcheck=1\ngpgkey=file://{}\n",
+        dir.join("key.asc").display()
+    )
+}
+
+fn rpms(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(rpms(&path)?);
+        } else if path.extension().is_some_and(|e| e == "rpm") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A key without a password.
+fn signing_home(dir: &Path) -> Result<PathBuf> {
+    let home = dir.join("gnupg");
+    if dir.join("key.asc").exists() {
+        return Ok(home);
+    }
+    fs::create_dir_all(&home)?;
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+    let gpg = || Cmd::new("gpg").env("GNUPGHOME", &home).arg("--batch");
+    gpg()
+        .args(["--pinentry-mode", "loopback", "--passphrase", ""])
+        .args(["--quick-generate-key", SIGNER, "rsa2048", "sign", "never"])
+        .run()?;
+    let key = gpg().args(["--armor", "--export", SIGNER]).output()?;
+    // The agent would outlive us.
+    Cmd::new("gpgconf")
+        .env("GNUPGHOME", &home)
+        .args(["--kill", "all"])
+        .run()?;
+    fs::write(dir.join("key.asc"), key)?;
+    Ok(home)
+}
+
+/// A package's control file, as far as it matters here.
+struct Control(BTreeMap<String, String>);
+
+impl Control {
+    fn read(deb: &Path) -> Result<Self> {
+        let text = Cmd::new("dpkg-deb").arg("-f").arg(deb).text()?;
+        let mut fields = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with(' ')) {
+            if let Some((name, value)) = line.split_once(": ") {
+                fields.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        Ok(Self(fields))
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+fn convert(deb: &Path, others: &[PathBuf], to: &Path) -> Result<()> {
+    let control = Control::read(deb)?;
+    let work = tempfile::tempdir()?;
+    let root = work.path().join("root");
+    for part in [deb].into_iter().chain(others.iter().map(PathBuf::as_path)) {
+        Cmd::new("dpkg-deb").arg("-x").arg(part).arg(&root).run()?;
+    }
+    let name = rearrange(&root, control.field("Package"))?;
+    let conffiles = Cmd::new("dpkg-deb")
+        .args(["-I"])
+        .arg(deb)
+        .arg("conffiles")
+        .complete()?;
+    let conffiles = String::from_utf8(conffiles.stdout)?;
+    let conffiles: BTreeSet<&str> = conffiles.lines().map(str::trim).collect();
+    let spec = work.path().join("package.spec");
+    fs::write(&spec, spec_of(&control, &name, &root, &conffiles)?)?;
+    let out = work.path().join("out");
+    let target = match control.field("Architecture") {
+        "all" => "noarch",
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        other => other,
+    };
+    Cmd::new("rpmbuild")
+        .args(["-bb", "--quiet", "--noclean", "--target", target])
+        .arg("--buildroot")
+        .arg(&root)
+        .args(
+            [
+                format!("_topdir {}", work.path().join("top").display()),
+                format!("_rpmdir {}", out.display()),
+                "_build_id_links none".to_owned(),
+                "__spec_install_pre %{nil}".to_owned(),
+                "__spec_install_post %{nil}".to_owned(),
+                "__arch_install_post %{nil}".to_owned(),
+                "_binary_payload w1.zstdio".to_owned(),
+                "_buildhost mirror.example".to_owned(),
+            ]
+            .map(|define| format!("--define={define}")),
+        )
+        .arg(&spec)
+        .run()?;
+    let new = to.with_extension("new");
+    Cmd::new("cp").arg("-r").arg(&out).arg(&new).run()?;
+    fs::rename(&new, to)?;
+    Ok(())
+}
+
+/// Moves what Fedora has elsewhere; returns the RPM's name.
+fn rearrange(root: &Path, package: &str) -> Result<String> {
+    if let Some(release) = is_kernel(package) {
+        let modules = root.join("usr/lib/modules").join(release);
+        for name in ["vmlinuz", "config", "System.map"] {
+            fs::rename(
+                root.join(format!("boot/{name}-{release}")),
+                modules.join(name),
+            )?;
+        }
+        fs::remove_dir(root.join("boot"))?;
+        return Ok(KERNEL.to_owned());
+    }
+    if let Some((_, rpm, ..)) = FIRMWARE.iter().find(|(of, ..)| *of == package) {
+        for (.., from, to) in FIRMWARE.iter().filter(|(_, of, ..)| of == rpm) {
+            let place = root.join(to);
+            fs::create_dir_all(place.parent().context("no folder")?)?;
+            fs::rename(root.join(from), &place)?;
+        }
+        return Ok((*rpm).to_owned());
+    }
+    if package == "base-passwd" {
+        fs::create_dir_all(root.join("etc"))?;
+        for (from, to) in [("passwd.master", "passwd"), ("group.master", "group")] {
+            let from = root.join("usr/share/base-passwd").join(from);
+            fs::copy(from, root.join("etc").join(to))?;
+        }
+    }
+    Ok(package.to_owned())
+}
+
+fn spec_of(
+    control: &Control,
+    name: &str,
+    root: &Path,
+    conffiles: &BTreeSet<&str>,
+) -> Result<String> {
+    let version = Evr::parse(control.field("Version"));
+    let summary = control.field("Description");
+    let mut spec = format!(
+        "Name: {name}\nVersion: {}\nRelease: {}\nSummary: {summary}\nLicense: Various\nAutoReq: no\n",
+        version.version, version.release
+    );
+    if version.epoch > 0 {
+        let _ = writeln!(spec, "Epoch: {}", version.epoch);
+    }
+    match name {
+        "dash" => spec.push_str("Provides: /bin/sh\n"),
+        "libc6" => spec.push_str("Provides: rtld(GNU_HASH)\n"),
+        KERNEL => spec.push_str("Provides: kernel-modules\n"),
+        _ => {}
+    }
+    if !FIRMWARE.iter().any(|(_, rpm, ..)| *rpm == name) && name != KERNEL {
+        for field in ["Pre-Depends", "Depends"] {
+            for one in control.field(field).split(", ").filter(|d| !d.is_empty()) {
+                let _ = writeln!(spec, "Requires: {}", requirement(one));
+            }
+        }
+    }
+    for one in control
+        .field("Provides")
+        .split(", ")
+        .filter(|d| !d.is_empty())
+    {
+        let _ = writeln!(spec, "Provides: {}", requirement(one));
+    }
+    let mut files = String::new();
+    list(root, root, conffiles, &mut files)?;
+    let mut scriptlets = scriptlets(name, root)?;
+    // Owners of files are looked up in the tree's own /etc.
+    if name != "base-passwd" && files.contains("%attr(") {
+        spec.push_str("Requires(pre): base-passwd\n");
+    }
+    if !scriptlets.is_empty() {
+        spec.push_str("Requires(post): dash coreutils base-passwd dpkg\n");
+    }
+    if scriptlets.contains("systemd-sysusers") && name != "systemd" {
+        spec.push_str("Requires(post): systemd\n");
+    }
+    scriptlets.push_str("%files\n");
+    let _ = write!(spec, "%description\n{summary}\n{scriptlets}{files}");
+    Ok(spec)
+}
+
+fn scriptlets(name: &str, root: &Path) -> Result<String> {
+    let mut by_kind: BTreeMap<&str, String> = BTreeMap::new();
+    let sysusers = root.join("usr/lib/sysusers.d");
+    if sysusers.is_dir() {
+        let text = by_kind.entry("post").or_default();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&sysusers)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        let _ = writeln!(text, "systemd-sysusers {}", names.join(" "));
+    }
+    for (_, kind, act) in SCRIPTLETS.iter().filter(|(of, ..)| *of == name) {
+        let text = by_kind.entry(kind).or_default();
+        let _ = writeln!(text, "{act}");
+    }
+    let by_kind = by_kind.into_iter();
+    Ok(by_kind
+        .map(|(kind, text)| format!("%{kind}\nset -e\n{text}"))
+        .collect())
+}
+
+/// Lines of `%files`: all but the folders that every package has.
+fn list(root: &Path, dir: &Path, conffiles: &BTreeSet<&str>, out: &mut String) -> Result<()> {
+    let mut entries: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        entries.push(entry?.path());
+    }
+    entries.sort();
+    for path in entries {
+        let meta = fs::symlink_metadata(&path)?;
+        let inside = format!("/{}", path.strip_prefix(root)?.display());
+        ensure!(
+            !inside.contains(['"', '%', '*', '?', ']']),
+            "{inside}: a name that a spec would read"
+        );
+        let mut marks = String::new();
+        if conffiles.contains(inside.as_str()) {
+            marks.push_str("%config(noreplace) ");
+        }
+        if inside.starts_with("/usr/share/doc/") && inside.ends_with("/copyright") {
+            marks.push_str("%license ");
+        } else if inside.starts_with("/usr/share/doc/") || inside.starts_with("/usr/share/man/") {
+            marks.push_str("%doc ");
+        }
+        if let Some(rest) = inside.strip_prefix("/usr/share/locale/") {
+            let _ = write!(marks, "%lang({}) ", rest.split('/').next().unwrap_or(rest));
+        }
+        if inside == "/usr/bin/ping" {
+            marks.push_str("%caps(cap_net_raw=ep) ");
+        }
+        if (meta.uid(), meta.gid()) != (0, 0) {
+            let mode = meta.mode() & 0o7777;
+            let _ = write!(
+                marks,
+                "%attr({mode:o}, {}, {}) ",
+                user(meta.uid())?,
+                group(meta.gid())?
+            );
+        }
+        if meta.is_dir() {
+            let _ = writeln!(out, "{marks}%dir \"{inside}\"");
+            list(root, &path, conffiles, out)?;
+        } else {
+            let _ = writeln!(out, "{marks}\"{inside}\"");
+        }
+    }
+    Ok(())
+}
+
+fn user(id: u32) -> Result<String> {
+    name_of("passwd", id)
+}
+
+fn group(id: u32) -> Result<String> {
+    name_of("group", id)
+}
+
+/// Debian's fixed numbers have the same names everywhere.
+fn name_of(database: &str, id: u32) -> Result<String> {
+    let line = Cmd::new("getent")
+        .args([database, &id.to_string()])
+        .text()?;
+    let name = line.split(':').next().context("getent printed nothing")?;
+    Ok(name.to_owned())
+}
+
+/// An RPM's version.
+struct Evr {
+    epoch: u32,
+    version: String,
+    release: String,
+}
+
+impl Evr {
+    fn parse(debian: &str) -> Self {
+        let (epoch, rest) = match debian.split_once(':') {
+            Some((epoch, rest)) => (epoch.parse().unwrap_or(0), rest),
+            None => (0, debian),
+        };
+        let (version, release) = rest.rsplit_once('-').unwrap_or((rest, "0"));
+        Self {
+            epoch,
+            version: version.replace('-', "_"),
+            release: release.to_owned(),
+        }
+    }
+}
+
+/// `a (>= 1) | b` is `(a >= 1 or b)`.
+fn requirement(debian: &str) -> String {
+    let all: Vec<String> = debian.split(" | ").map(one_requirement).collect();
+    match all.as_slice() {
+        [one] => one.clone(),
+        _ => format!("({})", all.join(" or ")),
+    }
+}
+
+fn one_requirement(debian: &str) -> String {
+    let (name, range) = match debian.split_once(" (") {
+        Some((name, range)) => (name, Some(range.trim_end_matches(')'))),
+        None => (debian, None),
+    };
+    let name = name.split(':').next().unwrap_or(name);
+    let Some((operator, version)) = range.and_then(|range| range.split_once(' ')) else {
+        return name.to_owned();
+    };
+    let operator = match operator {
+        // A version without a release is any release to RPM, and the first one to Debian.
+        ">>" => ">=",
+        "<<" => "<",
+        other => other,
+    };
+    let evr = Evr::parse(version);
+    let epoch = match evr.epoch {
+        0 => String::new(),
+        epoch => format!("{epoch}:"),
+    };
+    let release = match version.contains('-') {
+        true => format!("-{}", evr.release),
+        false => String::new(),
+    };
+    format!("{name} {operator} {epoch}{}{release}", evr.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements() {
+        let table = [
+            ("libc6 (>= 2.38)", "libc6 >= 2.38"),
+            (
+                "debconf (>= 0.5) | debconf-2.0",
+                "(debconf >= 0.5 or debconf-2.0)",
+            ),
+            ("python3:any", "python3"),
+            ("vim-common (= 2:9.1.1230-2)", "vim-common = 2:9.1.1230-2"),
+            ("a (<< 1~b)", "a < 1~b"),
+        ];
+        for (debian, rpm) in table {
+            assert_eq!(requirement(debian), rpm);
+        }
+    }
+}

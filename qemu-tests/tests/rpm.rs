@@ -1,0 +1,245 @@
+//! A tree of RPMs: composed from a signed repository, imaged, booted, upgraded and gone back from.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use edge_build::lock::{Lock, Locked};
+use edge_ota::cmd::Cmd;
+use edge_ota::types::{CommitChecksum, Slot};
+use qemu_tests::hardware;
+use qemu_tests::lab::{self, Lab, NOWHERE};
+use qemu_tests::node::{Node, expect_settled};
+use qemu_tests::rpms;
+use qemu_tests::site::Site;
+use qemu_tests::vm::{BOOT, Vm, VmConfig};
+use qemu_tests::web::Web;
+
+/// There are packages of the boot loader to make RPMs of for this one.
+const BOARD: &str = "x86_64";
+const REF: &str = "edge/13/x86_64/rpm";
+
+#[test]
+fn a_tree_of_rpms_boots_upgrades_and_goes_back() -> Result<()> {
+    let lab = Lab::open(BOARD)?;
+    let dir = tempfile::tempdir_in(&lab.runs)?;
+    let tree = Tree::new(&lab, dir.path())?;
+    let first = tree.compose(&[])?;
+    look(&tree, &first)?;
+    ensure!(
+        tree.compose(&["--no-cache".as_ref()])? == first,
+        "composed again it is another commit"
+    );
+    tree.refuses_what_is_not_signed()?;
+
+    tree.site.release(&first)?;
+    let mut node = tree.boot(lab, &first)?;
+    let booted = walk(&mut node, &first);
+    booted.or_else(|e| Err(e.context(node.vm.last_words()?)))
+}
+
+/// To a next release and back.
+fn walk(node: &mut Node, first: &CommitChecksum) -> Result<()> {
+    let status = node.vm.wait_for_report(BOOT)?;
+    expect_settled(&status, Slot::A, first)?;
+    node.vm.wait_for_ssh(BOOT)?;
+    let capabilities = node.vm.ask("getcap /usr/bin/ping")?;
+    ensure!(
+        capabilities.contains("cap_net_raw"),
+        "ping has '{capabilities}'"
+    );
+    let url = node.web.url_for_guests();
+    node.configure("90-test", &format!("[source]\nurl = \"{url}\""))?;
+    let second = node
+        .site
+        .publish(first, "2", |tree| tree.write("usr/etc/motd", "2\n"))?;
+    node.upgrade()?;
+    node.expect(Slot::B, &second)?;
+    node.vm.ssh("edge-ota rollback --reboot")?;
+    node.expect(Slot::A, first).map(drop)
+}
+
+/// What dpkg would not have brought.
+fn look(tree: &Tree, commit: &CommitChecksum) -> Result<()> {
+    let packages = tree.print("sbom", commit, &["--format", "spdx"])?;
+    ensure!(
+        packages.contains("pkg:rpm/") && packages.contains(rpms::KERNEL),
+        "the SBOM names no RPMs"
+    );
+    let sizes = tree.print("size", commit, &["--lines", "400"])?;
+    ensure!(
+        sizes.contains("    kernel-core\n"),
+        "no size of the kernel: {sizes}"
+    );
+    Ok(())
+}
+
+struct Tree {
+    site: Site,
+    dir: PathBuf,
+    treefile: PathBuf,
+    _repository: Web,
+}
+
+impl Tree {
+    fn new(lab: &Lab, dir: &Path) -> Result<Self> {
+        let debs = debian_packages(lab, dir)?;
+        let repository = rpms::repository(&debs.files)?;
+        let web = Web::serve(&repository.join("repo"))?;
+        let tree = dir.join("rpm");
+        let treefiles = lab::workspace()?.join("treefiles");
+        lab::write_treefile(&treefiles, &tree, &lab.ssh_key)?;
+        let repo = rpms::repo_file(&repository, &web.url());
+        fs::write(tree.join("test.repo"), repo)?;
+        let treefile = tree.join("rpm-node.yaml");
+        let text = fs::read_to_string(&treefile)?
+            .replace("../../treefiles/", &format!("{}/", treefiles.display()));
+        fs::write(
+            &treefile,
+            format!("{text}packages: [{}]\n", debs.names.join(", ")),
+        )?;
+        let site = Site {
+            dir: dir.join("site"),
+            board: BOARD.to_owned(),
+            keys: lab.site.keys.clone(),
+            builder: lab.site.builder.clone(),
+        };
+        Ok(Self {
+            site,
+            dir: dir.to_owned(),
+            treefile,
+            _repository: web,
+        })
+    }
+
+    fn compose(&self, more: &[&OsStr]) -> Result<CommitChecksum> {
+        let printed = self.command(&self.treefile, more)?.text()?;
+        Ok(printed.trim().parse()?)
+    }
+
+    /// The same time, and so the same commit.
+    fn command(&self, treefile: &Path, more: &[&OsStr]) -> Result<Cmd> {
+        let updater = lab::target_dir(&lab::workspace()?).join("rpm");
+        let updater = fs::read_dir(&updater)
+            .with_context(|| format!("listing {}: run 'make rpm' first", updater.display()))?
+            .next()
+            .context("there is no RPM of the updater: run 'make rpm' first")??
+            .path();
+        // Versions count on from the commit before.
+        let refs = self.site.repo().join("refs/heads").join(REF);
+        if refs.exists() {
+            fs::remove_file(&refs)?;
+        }
+        Ok(self
+            .site
+            .edge_build("compose")
+            .args(["--board", BOARD, "--rpm"])
+            .arg(updater)
+            .args(more)
+            .arg(treefile)
+            .env("SOURCE_DATE_EPOCH", "1790000000"))
+    }
+
+    fn print(&self, command: &str, commit: &CommitChecksum, more: &[&str]) -> Result<String> {
+        Cmd::new(&self.site.builder)
+            .arg(command)
+            .arg("--repo")
+            .arg(self.site.repo())
+            .args(more)
+            .arg(commit.as_str())
+            .text()
+    }
+
+    /// With another key in the place of the repository's, nothing is installed.
+    fn refuses_what_is_not_signed(&self) -> Result<()> {
+        let dir = self.dir.join("strange");
+        Cmd::new("cp")
+            .arg("-r")
+            .arg(self.treefile.parent().context("no folder")?)
+            .arg(&dir)
+            .run()?;
+        let strange = rpms::strange_key(&dir)?;
+        let repo = dir.join("test.repo");
+        let text = fs::read_to_string(&repo)?;
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| match line.starts_with("gpgkey=") {
+                true => format!("gpgkey={}", strange.display()),
+                false => line.to_owned(),
+            })
+            .collect();
+        fs::write(&repo, lines.join("\n"))?;
+        let name = self.treefile.file_name().context("no name")?;
+        let refused = self.command(&dir.join(name), &[])?.complete()?;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        ensure!(
+            !refused.status.success() && said.contains("gpgkey"),
+            "packages of another key were taken: {said}"
+        );
+        Ok(())
+    }
+
+    fn boot(&self, lab: Lab, commit: &CommitChecksum) -> Result<Node> {
+        let image = self.dir.join("image.qcow2");
+        self.site
+            .edge_build("image")
+            .args([
+                "--board", BOARD, "--url", NOWHERE, "--format", "qcow2", "--commit",
+            ])
+            .arg(commit.as_str())
+            .arg("--out")
+            .arg(&image)
+            .run()?;
+        let dir = self.dir.join("machine");
+        let board = hardware::board(BOARD)?;
+        let vm = Vm::start(VmConfig::new(
+            &board,
+            dir.clone(),
+            image,
+            lab.ssh_key.clone(),
+        )?)?;
+        let site = self.site.copy_to(&self.dir.join("published"))?;
+        Ok(Node {
+            web: Web::serve(&site.dir)?,
+            site,
+            vm,
+            dir,
+            lab,
+        })
+    }
+}
+
+struct Debs {
+    names: Vec<String>,
+    files: Vec<PathBuf>,
+}
+
+/// What the test node is made of otherwise, in the cache.
+fn debian_packages(lab: &Lab, dir: &Path) -> Result<Debs> {
+    let treefiles = lab::workspace()?.join("treefiles");
+    let treefile = lab::write_treefile(&treefiles, &dir.join("debian"), &lab.ssh_key)?;
+    let path = dir.join("debian.lock.json");
+    Cmd::new(&lab.site.builder)
+        .args(["lock", "--download", "--board", BOARD, "--deb"])
+        .arg(lab::updater_package(&lab::workspace()?, "amd64")?)
+        .arg("--out")
+        .arg(&path)
+        .arg(treefile)
+        .current_dir(lab::workspace()?)
+        .run()?;
+    let lock = Lock::load(&path)?.context("there is no lock")?;
+    let cache = std::env::var_os("EDGE_BUILD_CACHE").unwrap_or("/var/cache/edge-build".into());
+    let file = |package: &Locked| Path::new(&cache).join(format!("debs/{}.deb", package.sha256));
+    let is_kernel = |package: &&Locked| package.name.starts_with("linux-image-");
+    let names = lock.packages.iter().filter(|package| !is_kernel(package));
+    Ok(Debs {
+        names: names.map(|package| package.name.clone()).collect(),
+        files: lock
+            .packages
+            .iter()
+            .chain(&lock.firmware)
+            .map(file)
+            .collect(),
+    })
+}
