@@ -15,13 +15,14 @@ pub struct Cli {
     /// The folder of the boards [default: ./boards, then edge-build/boards in /usr/local/share and /usr/share]
     #[arg(long, global = true, value_name = "DIR")]
     pub boards: Option<PathBuf>,
-    /// Where packages are kept between runs
+    /// Where packages are kept between runs; root's is /var/cache/edge-build, a user's in ~/.cache
     #[arg(
         long,
         global = true,
         value_name = "DIR",
         env = "EDGE_BUILD_CACHE",
-        default_value = "/var/cache/edge-build"
+        hide_default_value = true,
+        default_value_os_t = edge_build::rootless::default_cache(std::path::Path::new("/"))
     )]
     pub cache: PathBuf,
     /// Where a run keeps its files; removed when it ends [default: CACHE/work]

@@ -13,9 +13,8 @@ use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
 use edge_build::treefile::Treefile;
-use edge_build::{compose, diff, gate, key, sbom, size, summary, treefile};
+use edge_build::{compose, diff, gate, key, rootless, sbom, size, summary, treefile};
 use edge_ota::channel;
-use edge_ota::cmd::Cmd;
 use edge_ota::output;
 use edge_ota::types::BoardName;
 
@@ -120,7 +119,7 @@ pub fn check(cli: &Cli, args: &cli::Check) -> Result<()> {
 }
 
 pub fn compose(cli: &Cli, args: &cli::Compose) -> Result<()> {
-    need_root("compose")?;
+    take_root("compose", cli)?;
     interrupt::install()?;
     let board = board(cli, &args.board)?;
     let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
@@ -302,7 +301,7 @@ pub fn publish(args: &cli::Release) -> Result<()> {
 }
 
 pub fn image(cli: &Cli, args: &cli::Image) -> Result<()> {
-    need_root("image")?;
+    take_root("image", cli)?;
     interrupt::install()?;
     let source = args.url.clone().map(|url| SourceOf {
         url,
@@ -364,13 +363,8 @@ pub fn work_dir(cli: &Cli) -> Result<WorkDir> {
     )
 }
 
-fn need_root(act: &str) -> Result<()> {
-    match Cmd::new("id").arg("-u").text()?.trim() {
-        "0" => Ok(()),
-        _ => bail!(
-            "{act} needs root: owners, modes and device files are those of another system; run it with sudo"
-        ),
-    }
+fn take_root(act: &str, cli: &Cli) -> Result<()> {
+    rootless::take_root(Path::new("/"), act, &cli.cache)
 }
 
 /// SOURCE_DATE_EPOCH where it is set, so that a build can be repeated.

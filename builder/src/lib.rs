@@ -16,6 +16,7 @@ pub mod packages;
 pub mod progress;
 pub mod release;
 pub mod repo;
+pub mod rootless;
 pub mod rpmdb;
 pub mod sbom;
 pub mod serve;

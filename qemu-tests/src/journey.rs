@@ -124,11 +124,21 @@ impl Journey {
 
     /// Composes without the cache.
     pub fn compose(&self, treefile: &Path) -> Result<CommitChecksum> {
+        self.compose_with(treefile, &["--no-cache"])
+    }
+
+    /// Composes with what the composes before have left in the cache.
+    pub fn compose_warm(&self, treefile: &Path) -> Result<CommitChecksum> {
+        self.compose_with(treefile, &[])
+    }
+
+    fn compose_with(&self, treefile: &Path, how: &[&str]) -> Result<CommitChecksum> {
         let architecture = hardware::board(&self.site.board)?.arch.debian;
         let printed = self
             .site
             .edge_build("compose")
-            .args(["--no-cache", "--timings"])
+            .args(how)
+            .arg("--timings")
             .arg(self.timings_file())
             .args(["--board", &self.site.board, "--deb"])
             .arg(lab::updater_package(&lab::workspace()?, &architecture)?)

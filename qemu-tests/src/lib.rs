@@ -15,6 +15,7 @@ pub mod rpms;
 pub mod site;
 pub mod status;
 pub mod uboot;
+pub mod usage;
 pub mod variant;
 pub mod vm;
 pub mod wait;

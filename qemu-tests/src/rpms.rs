@@ -137,6 +137,7 @@ fn make(debs: &[PathBuf], dir: &Path) -> Result<()> {
         .args(rpms(&repo)?)
         .env("GNUPGHOME", &home)
         .run()?;
+    end_agent(&home)?;
     Cmd::new("createrepo_c").arg("--quiet").arg(&repo).run()
 }
 
@@ -207,13 +208,17 @@ fn signing_home(dir: &Path) -> Result<PathBuf> {
         .args(["--quick-generate-key", SIGNER, "rsa2048", "sign", "never"])
         .run()?;
     let key = gpg().args(["--armor", "--export", SIGNER]).output()?;
-    // The agent would outlive us.
-    Cmd::new("gpgconf")
-        .env("GNUPGHOME", &home)
-        .args(["--kill", "all"])
-        .run()?;
+    end_agent(&home)?;
     fs::write(dir.join("key.asc"), key)?;
     Ok(home)
+}
+
+/// It would outlive us.
+fn end_agent(home: &Path) -> Result<()> {
+    Cmd::new("gpgconf")
+        .env("GNUPGHOME", home)
+        .args(["--kill", "all"])
+        .run()
 }
 
 /// A package's control file, as far as it matters here.

@@ -146,8 +146,8 @@ impl Tree {
             .arg(command)
             .arg("--repo")
             .arg(self.site.repo())
+            .args(["--commit", commit.as_str()])
             .args(more)
-            .arg(commit.as_str())
             .text()
     }
 
@@ -221,7 +221,7 @@ fn debian_packages(lab: &Lab, dir: &Path) -> Result<Debs> {
     let treefile = lab::write_treefile(&treefiles, &dir.join("debian"), &lab.ssh_key)?;
     let path = dir.join("debian.lock.json");
     Cmd::new(&lab.site.builder)
-        .args(["lock", "--download", "--board", BOARD, "--deb"])
+        .args(["lock", "--board", BOARD, "--deb"])
         .arg(lab::updater_package(&lab::workspace()?, "amd64")?)
         .arg("--out")
         .arg(&path)

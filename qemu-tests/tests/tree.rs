@@ -89,3 +89,89 @@ fn the_initramfs_is_the_same_to_the_bit_when_made_again() -> Result<()> {
     );
     Ok(())
 }
+
+/// `$1` is a folder of the user's; the rest is run by the user, who has ids to give away.
+const AS_USER: &str = r#"
+user=4242
+{ cat /etc/passwd; echo "edge-test:x:$user:$user::$1:/bin/sh"; } > "$1/passwd"
+{ cat /etc/group; echo "edge-test:x:$user:"; } > "$1/group"
+echo "edge-test:600000:65536" | tee "$1/subuid" > "$1/subgid"
+for name in passwd group subuid subgid; do
+    mount --bind "$1/$name" "/etc/$name"
+done
+chown -R "$user:$user" "$1"
+cd "$1"
+export HOME="$1"
+shift
+exec setpriv --reuid=$user --regid=$user --clear-groups "$@"
+"#;
+
+#[test]
+fn a_user_composes_the_same_commit_as_root() -> Result<()> {
+    let lab = Lab::open(&site::board_under_test())?;
+    let workspace = lab::workspace()?;
+    // Not below folders that only root may enter.
+    let dir = tempfile::tempdir()?;
+    let treefiles = dir.path().join("treefiles");
+    let copy = |from: &std::path::Path, name: &str| {
+        Cmd::new("cp")
+            .arg("-r")
+            .arg(from)
+            .arg(dir.path().join(name))
+            .run()
+    };
+    let architecture = hardware::board(&lab.site.board)?.arch.debian;
+    copy(&workspace.join("boards"), "boards")?;
+    copy(&workspace.join("treefiles"), "treefiles")?;
+    copy(&lab.site.builder, "edge-build")?;
+    copy(&lab.site.keys, "keys")?;
+    copy(
+        &lab::updater_package(&workspace, &architecture)?,
+        "updater.deb",
+    )?;
+    lab::write_treefile(&treefiles, &dir.path().join("tree"), &lab.ssh_key)?;
+    let compose = |repo: &str, wrapper: &[&OsStr]| {
+        let (program, options) = wrapper.split_first().context("no wrapper")?;
+        Cmd::new(program)
+            .args(options)
+            .args([
+                "./edge-build",
+                "compose",
+                "--board",
+                &lab.site.board,
+                "--repo",
+                repo,
+            ])
+            .args([
+                "--keys",
+                "keys",
+                "--deb",
+                "updater.deb",
+                "tree/test-node.yaml",
+            ])
+            .args(lab::mirror_arguments(&architecture))
+            .current_dir(dir.path())
+            .env("SOURCE_DATE_EPOCH", "1790000000")
+            .text()
+    };
+    let by_root = compose("root/repo", &["env".as_ref()])?;
+    let as_user: [&OsStr; 6] = [
+        "unshare".as_ref(),
+        "--mount".as_ref(),
+        "sh".as_ref(),
+        "-euc".as_ref(),
+        AS_USER.as_ref(),
+        "sh".as_ref(),
+    ];
+    let by_user = compose(
+        "user/repo",
+        &[&as_user[..], &[dir.path().as_os_str()]].concat(),
+    )?;
+    ensure!(
+        by_root == by_user,
+        "{} by root, {} by a user",
+        by_root.trim(),
+        by_user.trim()
+    );
+    Ok(())
+}

@@ -136,6 +136,13 @@ impl Cmd {
         self.inner.status().with_context(|| cannot_start(&shown))
     }
 
+    /// Becomes the command: returns only where that fails.
+    pub fn exec(mut self) -> anyhow::Error {
+        let shown = self.to_string();
+        self.inner.stdin(Stdio::inherit());
+        anyhow::Error::new(self.inner.exec()).context(cannot_start(&shown))
+    }
+
     /// Runs to the end in silence; the status is the caller's to judge.
     pub fn status(mut self) -> Result<ExitStatus> {
         let shown = self.to_string();

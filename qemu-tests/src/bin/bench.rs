@@ -16,6 +16,7 @@ use edge_ota::types::CommitChecksum;
 use qemu_tests::figures::Figures;
 use qemu_tests::journey::{COMPOSE, INITRAMFS, INSTALLING, Journey};
 use qemu_tests::lab;
+use qemu_tests::usage;
 use qemu_tests::variant;
 
 /// The host's own architecture first: the others are compared with it.
@@ -24,6 +25,10 @@ const RUNTIME: [&str; 3] = ["containerd", "containernetworking-plugins", "runc"]
 const SUITE: &str = "trixie";
 
 const PLAIN: &str = "plain mmdebstrap of the same packages";
+const ONE_PACKAGE: &str = "compose with one package more, warm";
+const ONE_FILE: &str = "compose with one file more, warm";
+const COMMITTING: &str = "compose: committing";
+const OSTREE_COMMIT: &str = "ostree commit --tree=dir of the same tree";
 const DRACUT: &str = "dracut's initramfs of the same tree";
 
 const HEAD: &str = "# Figures\n\nThe last measures of `make bench`, all of one run: edge-node, composed without the \
@@ -31,12 +36,14 @@ const HEAD: &str = "# Figures\n\nThe last measures of `make bench`, all of one r
 
 const REMARKS: &str = "\
 Goals: compose ÷ plain mmdebstrap ≤ 1.6; compose ÷ compose of x86_64 ≤ 6 for aarch64 and ≤ 4 for armhf; initramfs
-within 5 s and, on armhf, ≤ 12 MB; the tree of armhf without the container runtime ≤ 200 MB; first boot to good within
+within 5 s and, on armhf, ≤ 12 MB; a warm compose with one package more ≤ 0.25 of a cold one, with one file more ≤ 10 s;
+the commit ≤ 0.8 of ostree's; the tree of armhf without the container runtime ≤ 200 MB; first boot to good within
 60 s on x86_64; peak memory of an upgrade ≤ 64 MiB.
 
 For another architecture than the host's, the packages' scripts and dpkg run under emulation: all of that is within
 \"installing packages\", everything else is the host's own work. dracut's time is of a compose of its own, for the tree
-needs the package. Plain mmdebstrap neither chooses kernel modules, nor makes an initramfs, nor compresses and checksums
+needs the package. Peaks are of a cold compose, the package cache it writes included. ostree commits from a folder, with the
+same compression, sizes and no fsync. Plain mmdebstrap neither chooses kernel modules, nor makes an initramfs, nor compresses and checksums
 files; the nearer the mirror, the more that weighs.
 ";
 
@@ -77,6 +84,9 @@ fn measure(board: &str, work: &Path, figures: &mut Figures) -> Result<()> {
         })?;
         let ratio = figures.ratio((board, COMPOSE), (board, PLAIN))?;
         figures.note(board, &format!("{COMPOSE} ÷ {PLAIN}"), ratio);
+        warm(&journey, figures)?;
+        ostree_commit(&journey, &releases.first, work, figures)?;
+        peaks(&journey, work, figures)?;
     } else {
         for what in [COMPOSE, INSTALLING] {
             let ratio = figures.ratio((board, what), (host, what))?;
@@ -115,15 +125,80 @@ fn sizes(journey: &Journey, commit: &CommitChecksum, figures: &mut Figures) -> R
     Ok(())
 }
 
+/// What a change costs once there was a compose.
+fn warm(journey: &Journey, figures: &mut Figures) -> Result<()> {
+    let board = &journey.site.board;
+    let node = journey.treefile("warm", &[])?;
+    journey.compose(&node)?;
+    let package = beside(&node, "package", "packages: [lsof]\n")?;
+    figures.time(board, ONE_PACKAGE, || journey.compose_warm(&package))?;
+    let ratio = figures.ratio((board, ONE_PACKAGE), (board, COMPOSE))?;
+    figures.note(board, &format!("{ONE_PACKAGE} ÷ {COMPOSE}"), ratio);
+    let file = beside(
+        &node,
+        "file",
+        "add-files: [[file.yaml, /usr/share/one-more]]\n",
+    )?;
+    figures.time(board, ONE_FILE, || journey.compose_warm(&file))?;
+    Ok(())
+}
+
+/// A treefile with something more than `node` has.
+fn beside(node: &Path, name: &str, more: &str) -> Result<PathBuf> {
+    let treefile = node.with_file_name(format!("{name}.yaml"));
+    let text = format!("include: {}\n{more}", node.display());
+    fs::write(&treefile, text).with_context(|| format!("writing {}", treefile.display()))?;
+    Ok(treefile)
+}
+
+fn ostree_commit(
+    journey: &Journey,
+    commit: &CommitChecksum,
+    work: &Path,
+    figures: &mut Figures,
+) -> Result<()> {
+    let board = &journey.site.board;
+    let (from, to, tree) = (journey.site.repo(), work.join("ostree"), work.join("tree"));
+    let ostree =
+        |command: &str, repo: &Path| Cmd::new("ostree").arg(command).arg("--repo").arg(repo);
+    ostree("checkout", &from)
+        .arg(commit.as_str())
+        .arg(&tree)
+        .run()?;
+    fs::create_dir_all(&to)?;
+    ostree("init", &to).arg("--mode=archive").run()?;
+    // The same compression.
+    fs::copy(from.join("config"), to.join("config"))?;
+    figures.time(board, OSTREE_COMMIT, || {
+        ostree("commit", &to)
+            .args(["--branch=b", "--generate-sizes", "--fsync=false"])
+            .arg(format!("--tree=dir={}", tree.display()))
+            .run()
+    })?;
+    let ratio = figures.ratio((board, COMMITTING), (board, OSTREE_COMMIT))?;
+    figures.note(board, &format!("{COMMITTING} ÷ {OSTREE_COMMIT}"), ratio);
+    for dir in [to, tree] {
+        fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn peaks(journey: &Journey, work: &Path, figures: &mut Figures) -> Result<()> {
+    let board = &journey.site.board;
+    let node = journey.treefile("peaks", &[])?;
+    let (_, peak) = lab::step(&format!("{board}: compose, watched"), || {
+        usage::watch(work, || journey.compose(&node))
+    })?;
+    figures.note(board, "peak memory of a compose", megabytes(peak.memory));
+    figures.note(board, "peak disk of a compose", megabytes(peak.disk));
+    Ok(())
+}
+
 /// How long dracut took, in a compose that differs in nothing else.
 fn dracut(journey: &Journey, figures: &mut Figures) -> Result<()> {
     let node = journey.treefile("dracut", &[])?;
-    let treefile = node.with_file_name("dracut.yaml");
-    let text = format!(
-        "include: {}\npackages: [dracut-core]\nedge: {{initramfs: dracut}}\n",
-        node.display()
-    );
-    fs::write(&treefile, text).with_context(|| format!("writing {}", treefile.display()))?;
+    let more = "packages: [dracut-core]\nedge: {initramfs: dracut}\n";
+    let treefile = beside(&node, "dracut", more)?;
     journey.compose(&treefile)?;
     let timings = journey.timings()?;
     let seconds = timings.get("making the initramfs");
