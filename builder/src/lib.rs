@@ -11,6 +11,7 @@ pub mod image;
 pub mod interrupt;
 pub mod key;
 pub mod lock;
+pub mod machine;
 pub mod owners;
 pub mod packages;
 pub mod progress;

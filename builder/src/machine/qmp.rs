@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::wait;
+use super::wait;
+use crate::interrupt;
 
 /// How long one command may take; `savevm` writes the guest's memory.
 const ANSWER: Duration = Duration::from_secs(120);
+/// How often somebody who waits looks whether a signal came.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Qmp {
     stream: BufReader<UnixStream>,
@@ -122,7 +125,10 @@ impl Qmp {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.stream.get_ref().set_read_timeout(Some(left))?;
+            interrupt::check()?;
+            self.stream
+                .get_ref()
+                .set_read_timeout(Some(left.min(LOOK)))?;
             match self.stream.read_until(b'\n', &mut self.partial) {
                 Ok(0) => bail!("QEMU closed its control socket"),
                 Ok(_) if self.partial.ends_with(b"\n") => {
