@@ -310,6 +310,7 @@ pub fn image(cli: &Cli, args: &cli::Image) -> Result<()> {
         keys: &args.keys,
         commit: &args.commit,
         source: source.as_ref(),
+        etc: &[],
         format: args.format,
         size: args.size,
         out: &args.out,

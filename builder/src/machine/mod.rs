@@ -3,6 +3,7 @@
 mod accel;
 mod arguments;
 pub mod console;
+pub mod lines;
 pub mod qmp;
 pub mod wait;
 
