@@ -152,10 +152,10 @@ fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("opening {}", dir.display()))?;
     let sysroot = Sysroot::create(dir)?;
-    let source = Source::new(
-        Location::Folder(request.served.to_owned()),
-        Limits::default(),
-    )?;
+    // libostree is given its URL, in which a relative path means nothing.
+    let served = request.served.canonicalize();
+    let served = served.with_context(|| format!("looking for {}", request.served.display()))?;
+    let source = Source::new(Location::Folder(served), Limits::default())?;
     let root = trust::load_highest(request.keys)?;
     let verified =
         pull::fetch_commit(&source, &root, request.board, request.commit).with_context(|| {
