@@ -12,7 +12,7 @@ use edge_build::packages::{self, mirrors::MirrorOptions};
 use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
-use edge_build::{compose, diff, gate, key, sbom, size, summary, treefile};
+use edge_build::{compose, diff, gate, key, machine, rehearsal, sbom, size, summary, treefile};
 use edge_ota::channel;
 use edge_ota::cmd::Cmd;
 use edge_ota::output;
@@ -246,7 +246,75 @@ fn debs(args: &cli::Origins, board: &Board) -> Result<Vec<PathBuf>> {
     }
 }
 
+pub fn rehearse(cli: &Cli, args: &cli::Rehearse) -> Result<()> {
+    need_root("rehearse")?;
+    interrupt::install()?;
+    let board = board(cli, &args.board)?;
+    let served = served(&args.repo)?;
+    let from = match &args.from {
+        Some(from) => Some(from.clone()),
+        None => release::offered(served, &args.keys, &args.channel, &args.board)?
+            .map(|manifest| manifest.commit),
+    };
+    if from.as_ref() == Some(&args.to) {
+        bail!(
+            "channel {} offers commit {} already: name the one before it with --from",
+            args.channel,
+            args.to.short()
+        );
+    }
+    let request = rehearsal::Request {
+        memory_mib: args.memory.unwrap_or(machine::qemu_of(&board)?.memory),
+        board: &board,
+        served,
+        keys: &args.keys,
+        channel_key: key::load_secret(&key::secret_path(&args.keys, "channel"))?,
+        from,
+        to: args.to.clone(),
+        disk_bytes: args.disk,
+        patience: args.timeout,
+        firmware: &args.firmware,
+        now: clock()?,
+        work: &work_dir(cli)?,
+    };
+    let rehearsed = rehearsal::rehearse(&request, &Progress::new("rehearse"));
+    if let Some(file) = &args.console {
+        rehearsal::keep_console(&request, file)?;
+    }
+    let (path, record) = match rehearsed {
+        Ok(rehearsed) => rehearsed,
+        Err(error) => {
+            say_last_words(&request.console_log());
+            return Err(error);
+        }
+    };
+    match args.json {
+        true => {
+            let summary = summary::rehearsal(&path, &record)?;
+            output::line(serde_json::to_string_pretty(&summary)?)?;
+        }
+        false => output::line(path.display())?,
+    }
+    Ok(())
+}
+
+/// What the machine's console said last; nothing where it was never powered on.
+fn say_last_words(console: &Path) {
+    const LINES: usize = 30;
+    if interrupt::happened() {
+        return;
+    }
+    if let Ok(tail) = machine::console::tail(console, LINES) {
+        output::say(format_args!(
+            "--- the machine's console said last:\n{tail}\n---"
+        ));
+    }
+}
+
 pub fn publish(args: &cli::Release) -> Result<()> {
+    if args.channel.as_str() == rehearsal::CHANNEL {
+        bail!("channel '{}' is that of rehearsals", args.channel);
+    }
     let repo = Repo::open(&args.repo)?;
     let description = repo.describe(&args.commit)?;
     if description.board != args.board && !args.skip_gate {
@@ -274,6 +342,7 @@ pub fn publish(args: &cli::Release) -> Result<()> {
         expires_in: args.expires_in,
         min_sequence: args.min_sequence,
         sequence: args.sequence,
+        require_rehearsal: args.require_rehearsal,
     };
     let signer = key::load_secret(&key::secret_path(&args.keys, "channel"))?;
     let (path, manifest) = release::publish(
@@ -376,9 +445,13 @@ fn now() -> Result<u64> {
         Ok(text) => text
             .parse()
             .with_context(|| format!("SOURCE_DATE_EPOCH={text} is no number of seconds")),
-        Err(_) => Ok(SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .context("the clock is before 1970")?
-            .as_secs()),
+        Err(_) => clock(),
     }
+}
+
+fn clock() -> Result<u64> {
+    Ok(SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?
+        .as_secs())
 }

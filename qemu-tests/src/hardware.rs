@@ -1,6 +1,6 @@
 //! The boards, and the firmware that their machines start with.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use edge_build::board::{self, Board, Qemu};
@@ -21,20 +21,27 @@ pub fn board(name: &str) -> Result<Board> {
     board::load(&dir, &name.parse()?)
 }
 
-/// From what `.ci/firmware` unpacked, if it is there, else from the host.
+/// The root of the paths of a machine's firmware: what `.ci/firmware` unpacked, if it is there, else the host's.
+pub fn firmware_root(qemu: &Qemu) -> Result<PathBuf> {
+    let unpacked = unpacked_firmware()?;
+    let there = qemu.firmware(&unpacked).is_ok();
+    Ok(if there { unpacked } else { "/".into() })
+}
+
 pub fn firmware(qemu: &Qemu, kind: Firmware) -> Result<machine::Firmware> {
-    let unpacked = lab::target_dir(&lab::workspace()?).join("firmware");
-    let (unpacked, host) = (unpacked.as_path(), Path::new("/"));
-    if kind == Firmware::SecureBoot {
-        let there = |root: &&Path| root.join(SECURE.0).exists();
-        let root = [unpacked, host].into_iter().find(there);
-        let root = root.with_context(|| format!("no /{} is here", SECURE.0))?;
-        return Ok(machine::Firmware {
-            code: root.join(SECURE.0),
-            vars: Some(root.join(SECURE.1)),
-            secure_boot: true,
-        });
+    if kind == Firmware::Plain {
+        return machine::Firmware::installed(qemu, &firmware_root(qemu)?);
     }
-    machine::Firmware::installed(qemu, unpacked)
-        .or_else(|_| machine::Firmware::installed(qemu, host))
+    let roots = [unpacked_firmware()?, "/".into()];
+    let root = roots.iter().find(|root| root.join(SECURE.0).exists());
+    let root = root.with_context(|| format!("no /{} is here", SECURE.0))?;
+    Ok(machine::Firmware {
+        code: root.join(SECURE.0),
+        vars: Some(root.join(SECURE.1)),
+        secure_boot: true,
+    })
+}
+
+fn unpacked_firmware() -> Result<PathBuf> {
+    Ok(lab::target_dir(&lab::workspace()?).join("firmware"))
 }
