@@ -259,7 +259,7 @@ impl Steps<'_> {
         let made = act().with_context(|| title.to_owned())?;
         self.done.push(Step {
             step: title.to_owned(),
-            seconds: step.done().as_secs_f64(),
+            seconds: (step.done().as_secs_f64() * 10.0).round() / 10.0,
         });
         Ok(made)
     }
