@@ -263,6 +263,7 @@ pub fn rehearse(cli: &Cli, args: &cli::Rehearse) -> Result<()> {
             args.to.short()
         );
     }
+    gate::examine(&Repo::open(&args.repo)?, &args.to, &[])?;
     let request = rehearsal::Request {
         memory_mib: args.memory.unwrap_or(machine::qemu_of(&board)?.memory),
         board: &board,
@@ -278,16 +279,12 @@ pub fn rehearse(cli: &Cli, args: &cli::Rehearse) -> Result<()> {
         work: &work_dir(cli)?,
     };
     let rehearsed = rehearsal::rehearse(&request, &Progress::new("rehearse"));
-    if let Some(file) = &args.console {
-        rehearsal::keep_console(&request, file)?;
-    }
-    let (path, record) = match rehearsed {
-        Ok(rehearsed) => rehearsed,
-        Err(error) => {
-            say_last_words(&request.console_log());
-            return Err(error);
-        }
+    let kept = match &args.console {
+        Some(file) => rehearsal::keep_console(&request, file),
+        None => Ok(()),
     };
+    let (path, record) = rehearsed.inspect_err(|_| say_last_words(&request.console_log()))?;
+    kept?;
     match args.json {
         true => {
             let summary = summary::rehearsal(&path, &record)?;

@@ -112,12 +112,7 @@ impl Machine {
                 .args(arguments::of(&config, &vars, &socket)?)
                 .spawn(Stdio::null(), Stdio::from(log))?,
         );
-        let qmp = Qmp::connect(&socket).with_context(|| {
-            format!(
-                "starting QEMU: {}",
-                console::tail(&config.qemu_log(), 5).unwrap_or_else(|e| format!("{e:#}"))
-            )
-        })?;
+        let qmp = Qmp::connect(&socket).with_context(|| complaint(&config))?;
         Ok(Self {
             config,
             process,
@@ -133,6 +128,11 @@ impl Machine {
     /// Whether QEMU has ended, and how.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.process.0.try_wait().context("asking for QEMU")
+    }
+
+    /// What QEMU said last, for an error's context.
+    pub fn last_complaint(&self) -> String {
+        complaint(&self.config)
     }
 
     /// A power cut: what the guest has not written out is lost.
@@ -159,7 +159,7 @@ impl Machine {
     }
 }
 
-/// Ends with its owner, whatever happens in between.
+/// Ends with its owner, whatever happens in between. It is in our process group: a signal for that ends both.
 struct Process(Child);
 
 impl Drop for Process {
@@ -168,4 +168,9 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn complaint(config: &Config) -> String {
+    let said = console::tail(&config.qemu_log(), 5).unwrap_or_else(|e| format!("{e:#}"));
+    format!("running QEMU, which said '{}'", said.replace('\n', " | "))
 }

@@ -124,12 +124,13 @@ impl Guest {
     }
 
     fn said(&mut self, end: Instant) -> Result<Said> {
-        match self.port.next(end)? {
-            Some(line) => report::parse(&String::from_utf8_lossy(&line)),
-            None => bail!(
+        match self.port.next(end) {
+            Ok(Some(line)) => report::parse(&String::from_utf8_lossy(&line)),
+            Ok(None) => bail!(
                 "nothing was heard for {}",
                 humantime::format_duration(self.patience)
             ),
+            Err(error) => Err(error.context(self.machine.last_complaint())),
         }
     }
 }
