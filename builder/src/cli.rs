@@ -54,6 +54,8 @@ pub enum Command {
     Sbom(Sbom),
     /// Sign a commit
     Sign(Sign),
+    /// Try a release on a machine in QEMU: upgrade to it, go back, and forward again with a power cut in the middle
+    Rehearse(Rehearse),
     /// Offer a commit to the devices of a channel
     Release(Release),
     /// Make a disk image of a commit
@@ -212,6 +214,44 @@ pub struct Sign {
 }
 
 #[derive(Debug, Args)]
+pub struct Rehearse {
+    #[arg(long)]
+    pub board: BoardName,
+    /// The commit to rehearse
+    #[arg(long, value_name = "COMMIT")]
+    pub to: CommitChecksum,
+    /// What the machine runs before [default: what the channel offers now; if that is nothing, COMMIT is only booted]
+    #[arg(long, value_name = "COMMIT")]
+    pub from: Option<CommitChecksum>,
+    #[arg(long, default_value = "stable")]
+    pub channel: ChannelName,
+    /// The repository; the record of the rehearsal is written beside it, for 'release --require-rehearsal'
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The folder of 'edge-build key generate'
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// The fleet's memory in MiB [default: as in the board's file]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u32>,
+    /// The fleet's disk
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = bytes)]
+    pub disk: u64,
+    /// How long one boot may take to its verdict, and one upgrade
+    #[arg(long, value_name = "TIME", default_value = "20min", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    /// Where the machine's firmware lies, by the paths in the board's file
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub firmware: PathBuf,
+    /// Keep what the machine's console said
+    #[arg(long, value_name = "FILE")]
+    pub console: Option<PathBuf>,
+    /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Release {
     #[arg(long)]
     pub channel: ChannelName,
@@ -233,6 +273,9 @@ pub struct Release {
     /// Instead of the next one
     #[arg(long, value_name = "N", value_parser = sequence)]
     pub sequence: Option<Sequence>,
+    /// Sign only what 'edge-build rehearse' tried from what the channel offers now
+    #[arg(long)]
+    pub require_rehearsal: bool,
     /// Release a tree that could never confirm itself (for tests)
     #[arg(long)]
     pub skip_gate: bool,

@@ -1,5 +1,7 @@
 //! What each command does with its arguments: the steps are the library's.
 
+mod rehearse;
+
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,12 +15,14 @@ use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
 use edge_build::treefile::Treefile;
-use edge_build::{compose, diff, gate, key, rootless, sbom, size, summary, treefile};
+use edge_build::{compose, diff, gate, key, rehearsal, rootless, sbom, size, summary, treefile};
 use edge_ota::channel;
 use edge_ota::output;
 use edge_ota::types::BoardName;
 
 use crate::cli::{self, Cli};
+
+pub use rehearse::rehearse;
 
 pub fn generate_keys(out: &Path) -> Result<()> {
     for path in key::generate(out, &mut key::system_random)? {
@@ -250,6 +254,9 @@ fn local_packages(args: &cli::Origins, board: &Board, treefile: &Treefile) -> Re
 }
 
 pub fn publish(args: &cli::Release) -> Result<()> {
+    if args.channel.as_str() == rehearsal::CHANNEL {
+        bail!("channel '{}' is that of rehearsals", args.channel);
+    }
     let repo = Repo::open(&args.repo)?;
     let description = repo.describe(&args.commit)?;
     if description.board != args.board && !args.skip_gate {
@@ -277,6 +284,7 @@ pub fn publish(args: &cli::Release) -> Result<()> {
         expires_in: args.expires_in,
         min_sequence: args.min_sequence,
         sequence: args.sequence,
+        require_rehearsal: args.require_rehearsal,
     };
     let signer = key::load_secret(&key::secret_path(&args.keys, "channel"))?;
     let (path, manifest) = release::publish(
@@ -313,6 +321,7 @@ pub fn image(cli: &Cli, args: &cli::Image) -> Result<()> {
         keys: &args.keys,
         commit: &args.commit,
         source: source.as_ref(),
+        etc: &[],
         format: args.format,
         size: args.size,
         out: &args.out,
@@ -373,9 +382,13 @@ fn now() -> Result<u64> {
         Ok(text) => text
             .parse()
             .with_context(|| format!("SOURCE_DATE_EPOCH={text} is no number of seconds")),
-        Err(_) => Ok(SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .context("the clock is before 1970")?
-            .as_secs()),
+        Err(_) => clock(),
     }
+}
+
+fn clock() -> Result<u64> {
+    Ok(SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?
+        .as_secs())
 }

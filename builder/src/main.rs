@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Diff(args) => commands::print_diff(args),
         Command::Sbom(args) => commands::print_sbom(args),
         Command::Sign(args) => commands::sign(args),
+        Command::Rehearse(args) => commands::rehearse(cli, args),
         Command::Release(args) => commands::publish(args),
         Command::Image(args) => commands::image(cli, args),
         Command::Serve(args) => serve::serve(&args.dir, args.port, &mut std::io::stdout()),

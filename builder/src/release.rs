@@ -10,8 +10,10 @@ use edge_ota::channel::{self, Manifest, Release};
 use edge_ota::durable;
 use edge_ota::signed::{self, Domain};
 use edge_ota::trust::{self, Root};
-use edge_ota::types::Sequence;
+use edge_ota::types::{BoardName, ChannelName, Sequence};
 use rustix::fs::{FlockOperation, flock};
+
+use crate::rehearsal;
 
 /// For how long a manifest holds unless told otherwise.
 pub const EXPIRES_IN: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -23,6 +25,8 @@ pub struct Terms {
     pub min_sequence: Option<Sequence>,
     /// `None` takes the next one. Anything is taken here, so that a test can go back.
     pub sequence: Option<Sequence>,
+    /// Nothing is signed that was not rehearsed from what the channel offers now.
+    pub require_rehearsal: bool,
 }
 
 impl Default for Terms {
@@ -31,6 +35,7 @@ impl Default for Terms {
             expires_in: EXPIRES_IN,
             min_sequence: None,
             sequence: None,
+            require_rehearsal: false,
         }
     }
 }
@@ -53,6 +58,10 @@ pub fn publish(
     let history = history(keys)?;
     let root = &history.newest;
     let previous = previous(&path, root)?;
+    if terms.require_rehearsal {
+        let offered = previous.as_ref().map(|manifest| &manifest.commit);
+        rehearsal::record::require(served, &release.board, &release.commit, offered)?;
+    }
     let manifest = next(previous.as_ref(), release, terms, now)?;
     let payload = serde_json::to_vec(&manifest).context("writing a manifest")?;
     let document = signed::create(Domain::Manifest, &payload, signers);
@@ -61,6 +70,17 @@ pub fn publish(
     publish_roots(&served.join("root"), &history)?;
     durable::write(&path, &document)?;
     Ok((path, manifest))
+}
+
+/// What a channel offers now.
+pub fn offered(
+    served: &Path,
+    keys: &Path,
+    channel: &ChannelName,
+    board: &BoardName,
+) -> Result<Option<Manifest>> {
+    let path = served.join(channel::path(channel, board));
+    previous(&path, &history(keys)?.newest)
 }
 
 /// The key history of a product, verified from its first document on.

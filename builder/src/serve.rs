@@ -17,8 +17,14 @@ const WORKERS: usize = 8;
 
 pub struct Serving {
     server: Server,
-    root: PathBuf,
+    site: Site,
     address: SocketAddr,
+}
+
+/// A folder, all links in its path followed, and maybe another one in the place of a folder of it.
+struct Site {
+    root: PathBuf,
+    mounted: Option<(String, PathBuf)>,
 }
 
 /// Serves `dir` on loopback until the program is interrupted. Port 0 takes a free one. The first
@@ -34,9 +40,26 @@ pub fn serve(dir: &Path, port: u16, out: &mut impl Write) -> Result<()> {
 
 impl Serving {
     pub fn bind(dir: &Path, port: u16) -> Result<Self> {
-        let root = dir
-            .canonicalize()
-            .with_context(|| format!("serving {}", dir.display()))?;
+        let root = canonical(dir)?;
+        Self::bind_site(
+            Site {
+                root,
+                mounted: None,
+            },
+            port,
+        )
+    }
+
+    /// As [`Serving::bind`], with `other` as the folder `name` of `dir`.
+    pub fn bind_with(dir: &Path, name: &str, other: &Path, port: u16) -> Result<Self> {
+        let site = Site {
+            root: canonical(dir)?,
+            mounted: Some((name.to_owned(), canonical(other)?)),
+        };
+        Self::bind_site(site, port)
+    }
+
+    fn bind_site(site: Site, port: u16) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let server = Server::http(address)
             .map_err(|e| anyhow::anyhow!("{e}"))
@@ -44,9 +67,13 @@ impl Serving {
         let address = server.server_addr().to_ip().unwrap_or(address);
         Ok(Self {
             server,
-            root,
+            site,
             address,
         })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     pub fn url(&self) -> String {
@@ -59,7 +86,7 @@ impl Serving {
             for _ in 0..WORKERS {
                 scope.spawn(|| {
                     while let Ok(request) = self.server.recv() {
-                        respond(&self.root, request);
+                        respond(&self.site, request);
                     }
                 });
             }
@@ -71,6 +98,11 @@ impl Serving {
             self.server.unblock();
         }
     }
+}
+
+fn canonical(dir: &Path) -> Result<PathBuf> {
+    dir.canonicalize()
+        .with_context(|| format!("serving {}", dir.display()))
 }
 
 /// What is sent, before any of it is.
@@ -87,12 +119,12 @@ enum Body {
     Part { file: File, len: u64 },
 }
 
-fn respond(root: &Path, request: Request) {
+fn respond(site: &Site, request: Request) {
     let reply = match request.method() {
         Method::Get | Method::Head => {
             let header = |name| header(&request, name);
             let (none_match, range) = (header("If-None-Match"), header("Range"));
-            reply(root, request.url(), none_match.as_deref(), range.as_deref())
+            reply(site, request.url(), none_match.as_deref(), range.as_deref())
         }
         _ => Reply::text(405, "only GET and HEAD"),
     };
@@ -128,8 +160,8 @@ impl Reply {
     }
 }
 
-fn reply(root: &Path, url: &str, none_match: Option<&str>, range: Option<&str>) -> Reply {
-    let Some((file, metadata)) = relative(url).and_then(|path| open(root, &path)) else {
+fn reply(site: &Site, url: &str, none_match: Option<&str>, range: Option<&str>) -> Reply {
+    let Some((file, metadata)) = relative(url).and_then(|path| open(site, &path)) else {
         return Reply::text(404, "not here");
     };
     let etag = etag(&metadata);
@@ -208,8 +240,11 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A plain file that lies below the root also after its links are followed.
-fn open(root: &Path, path: &Path) -> Option<(File, Metadata)> {
+/// A plain file that lies below its folder also after its links are followed.
+fn open(site: &Site, path: &Path) -> Option<(File, Metadata)> {
+    let mounted = site.mounted.as_ref();
+    let inside = mounted.and_then(|(name, dir)| Some((dir, path.strip_prefix(name).ok()?)));
+    let (root, path) = inside.unwrap_or((&site.root, path));
     let path = root.join(path).canonicalize().ok()?;
     if !path.starts_with(root) || !fs::metadata(&path).ok()?.is_file() {
         return None;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::image;
+use crate::rehearsal::record::Record;
 
 /// A file that was made.
 #[derive(Debug, Serialize)]
@@ -33,6 +34,12 @@ pub struct ReleaseSummary<'a> {
     pub manifest: &'a Manifest,
 }
 
+#[derive(Debug, Serialize)]
+pub struct RehearsalSummary<'a> {
+    pub artefact: Artefact,
+    pub rehearsal: &'a Record,
+}
+
 pub fn image<'a>(request: &'a image::Request) -> Result<ImageSummary<'a>> {
     Ok(ImageSummary {
         image: artefact(request.out)?,
@@ -46,6 +53,13 @@ pub fn release<'a>(path: &Path, manifest: &'a Manifest) -> Result<ReleaseSummary
     Ok(ReleaseSummary {
         artefact: artefact(path)?,
         manifest,
+    })
+}
+
+pub fn rehearsal<'a>(path: &Path, record: &'a Record) -> Result<RehearsalSummary<'a>> {
+    Ok(RehearsalSummary {
+        artefact: artefact(path)?,
+        rehearsal: record,
     })
 }
 

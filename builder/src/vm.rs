@@ -9,15 +9,11 @@ use edge_ota::cmd::Cmd;
 use crate::board::{Board, Qemu};
 use crate::image::Format;
 use crate::interrupt::WorkDir;
+use crate::machine::{Firmware, qemu_of};
 
 /// Boots the image with its serial console on our terminal. Changes are dropped unless `keep`.
 pub fn run(root: &Path, board: &Board, image: &Path, keep: bool, work: &WorkDir) -> Result<()> {
-    let Some(qemu) = &board.qemu else {
-        bail!(
-            "board {} has no [qemu] section: it runs on hardware only",
-            board.name
-        );
-    };
+    let qemu = qemu_of(board)?;
     let firmware = firmware_arguments(qemu, root, work)?;
     let snapshot = if keep { "off" } else { "on" };
     let disk = format!(
@@ -61,9 +57,8 @@ fn command(qemu: &Qemu) -> Cmd {
 
 /// Variables are written to a copy: each run begins with those of the factory.
 fn firmware_arguments(qemu: &Qemu, root: &Path, work: &WorkDir) -> Result<Vec<String>> {
-    let found = qemu.firmware(root)?;
-    let code = root.join(&found.code);
-    let Some(vars) = found.vars.as_ref().map(|vars| root.join(vars)) else {
+    let Firmware { code, vars, .. } = Firmware::installed(qemu, root)?;
+    let Some(vars) = vars else {
         return Ok(vec!["-bios".to_owned(), code.display().to_string()]);
     };
     let own = work.path().join("vars.fd");

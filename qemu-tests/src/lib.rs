@@ -2,15 +2,14 @@
 //! the work tree; a [`node::Node`] is a running copy of that image beside a web server with a
 //! published folder of its own.
 
-mod accel;
-pub mod console;
+pub use edge_build::machine::wait;
+
 pub mod disk;
 pub mod figures;
 pub mod hardware;
 pub mod journey;
 pub mod lab;
 pub mod node;
-pub mod qmp;
 pub mod rpms;
 pub mod site;
 pub mod status;
@@ -18,5 +17,4 @@ pub mod uboot;
 pub mod usage;
 pub mod variant;
 pub mod vm;
-pub mod wait;
 pub mod web;

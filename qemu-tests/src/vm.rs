@@ -1,27 +1,27 @@
 //! One virtual machine of a board: a disk or two, a network with SSH, a watchdog.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use edge_build::board::{Board, Qemu};
+pub use edge_build::machine::HOST;
+use edge_build::machine::console::{self, Console};
+use edge_build::machine::{Config, Machine, qemu_of, wait};
 use edge_ota::cmd::Cmd;
 use serde_json::json;
-use tempfile::TempDir;
 
-use crate::console::{self, Console};
 use crate::hardware;
-use crate::qmp::Qmp;
 use crate::status::Status;
-use crate::wait;
 
-/// Where a guest finds the host's loopback.
-pub const HOST: &str = "10.0.2.2";
 /// From power on to a verdict under emulation, on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(600);
+
+/// Where guests report, `/dev/virtio-ports/` and this; the same on every board.
+const REPORT_PORT: &str = "edge-test";
 
 /// One SSH command. The handshake alone takes seconds under emulation, more on a busy host, hence the
 /// generous `ConnectTimeout`s, which count it in.
@@ -46,34 +46,20 @@ pub struct VmConfig {
     pub memory_mib: u32,
     /// Private key for root.
     pub ssh_key: PathBuf,
-    /// For guests without a boot loader of their own.
-    pub direct_kernel: Option<DirectKernel>,
-}
-
-#[derive(Debug, Clone)]
-pub struct DirectKernel {
-    pub kernel: PathBuf,
-    pub initrd: PathBuf,
-    pub options: String,
 }
 
 impl VmConfig {
     /// What the tests run on: 512 MiB and two processors.
     pub fn new(board: &Board, dir: PathBuf, disk: PathBuf, ssh_key: PathBuf) -> Result<Self> {
         let (firmware, cpus, memory_mib) = (Firmware::Plain, 2, 512);
-        let qemu = board
-            .qemu
-            .clone()
-            .with_context(|| format!("board {} has no [qemu] section", board.name))?;
         Ok(Self {
             dir,
             disks: vec![disk],
-            qemu,
+            qemu: qemu_of(board)?.clone(),
             firmware,
             cpus,
             memory_mib,
             ssh_key,
-            direct_kernel: None,
         })
     }
 
@@ -83,17 +69,39 @@ impl VmConfig {
             .map(PathBuf::as_path)
             .context("the machine has no disk")
     }
+
+    fn report_log(&self) -> PathBuf {
+        self.dir.join("report.log")
+    }
+
+    fn machine(&self, ssh_port: u16, extra: &[&str]) -> Result<Config> {
+        let report = self.report_log();
+        let mut more: Vec<OsString> = vec![
+            "-chardev".into(),
+            format!("file,id=report,append=on,path={}", report.display()).into(),
+            "-device".into(),
+            format!("virtserialport,chardev=report,name={REPORT_PORT}").into(),
+        ];
+        more.extend(extra.iter().map(OsString::from));
+        Ok(Config {
+            dir: self.dir.clone(),
+            disks: self.disks.clone(),
+            qemu: self.qemu.clone(),
+            firmware: hardware::firmware(&self.qemu, self.firmware)?,
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            forwards: vec![(ssh_port, 22)],
+            more,
+        })
+    }
 }
 
 pub struct Vm {
     config: VmConfig,
-    process: Process,
-    qmp: Qmp,
+    machine: Machine,
     pub console: Console,
     reports: Console,
     ssh_port: u16,
-    /// Holds the control socket as long as QEMU may be asked.
-    _sockets: TempDir,
 }
 
 impl Vm {
@@ -112,49 +120,44 @@ impl Vm {
 
     /// Freezes the running machine into a snapshot and ends it.
     pub fn save(mut self, snapshot: &str) -> Result<()> {
-        self.qmp.execute("stop", json!({}))?;
-        self.qmp.monitor(&format!("savevm {snapshot}"))?;
+        let qmp = &mut self.machine.qmp;
+        qmp.execute("stop", json!({}))?;
+        qmp.monitor(&format!("savevm {snapshot}"))?;
         self.quit()
     }
 
     /// A power cut: what the guest has not written out is lost.
     pub fn kill(&mut self) -> Result<()> {
-        self.process.0.kill().context("killing QEMU")?;
-        self.process.0.wait().context("waiting for QEMU").map(drop)
+        self.machine.kill()
     }
 
     /// Powers the same machine on again after its end.
     pub fn power_on(&mut self) -> Result<()> {
-        ensure!(
-            self.process.0.try_wait()?.is_some(),
-            "the machine still runs"
-        );
+        ensure!(self.machine.ended()?.is_some(), "the machine still runs");
         *self = Self::start(self.config.clone())?;
         Ok(())
     }
 
     /// Ends QEMU and waits until its disks are closed.
-    pub fn quit(mut self) -> Result<()> {
-        self.qmp.execute("quit", json!({}))?;
-        self.wait_for_exit(Duration::from_secs(60))
+    pub fn quit(self) -> Result<()> {
+        self.machine.quit()
     }
 
     /// From now on a reboot of the guest ends QEMU, so that its disks can be changed between two boots.
     pub fn stop_at_reboot(&mut self) -> Result<()> {
-        self.qmp
+        self.machine
+            .qmp
             .execute("set-action", json!({"reboot": "shutdown"}))
             .map(drop)
     }
 
     pub fn wait_for_exit(&mut self, deadline: Duration) -> Result<()> {
-        wait::until("end of QEMU", deadline, || {
-            Ok(self.process.0.try_wait()?.map(drop))
-        })
+        self.machine.wait_for_exit(deadline)
     }
 
     /// Waits for `RESET`, `SHUTDOWN` or `WATCHDOG`.
     pub fn wait_for_event(&mut self, name: &str, deadline: Duration) -> Result<()> {
-        self.qmp.wait_for_event(name, deadline).map(drop)
+        self.machine.qmp.wait_for_event(name, deadline).map(drop)
     }
 
     /// The next thing the guest says about itself on its second serial port, once in each boot after
@@ -175,10 +178,10 @@ impl Vm {
 
     pub fn wait_for_ssh(&mut self, deadline: Duration) -> Result<()> {
         wait::until("answer over SSH", deadline, || {
-            if let Some(status) = self.process.0.try_wait()? {
+            if let Some(status) = self.machine.ended()? {
                 bail!(
                     "QEMU ended ({status}): {}",
-                    console::tail(&self.config.dir.join("qemu.log"), 5)?
+                    console::tail(&self.machine.config().qemu_log(), 5)?
                 );
             }
             let output = self
@@ -251,10 +254,10 @@ impl Vm {
 
     /// The ends of its logs, for the report of a failed test.
     pub fn last_words(&mut self) -> Result<String> {
-        let console = console::tail(&self.config.dir.join("console.log"), 40)?;
-        let reports = console::tail(&self.config.dir.join("report.log"), 5)?;
+        let console = console::tail(&self.machine.config().console_log(), 40)?;
+        let reports = console::tail(&self.config.report_log(), 5)?;
         let machine = self
-            .machine()
+            .processors()
             .unwrap_or_else(|e| format!("QEMU does not answer: {e:#}"));
         Ok(format!(
             "--- console\n{console}\n--- reports\n{reports}\n--- machine\n{machine}"
@@ -262,9 +265,9 @@ impl Vm {
     }
 
     /// Where its processors are: a machine that hangs says nothing itself.
-    fn machine(&mut self) -> Result<String> {
-        let events = self.qmp.unheard_events()?.join(" ");
-        let registers = self.qmp.ask_monitor("info registers -a")?;
+    fn processors(&mut self) -> Result<String> {
+        let events = self.machine.qmp.unheard_events()?.join(" ");
+        let registers = self.machine.qmp.ask_monitor("info registers -a")?;
         let places = registers.lines().filter(|line| {
             ["CPU#", "RIP=", "EIP=", " PC=", "R15=", "PSR="]
                 .iter()
@@ -275,41 +278,13 @@ impl Vm {
     }
 
     fn launch(config: VmConfig, extra: &[&str]) -> Result<Self> {
-        fs::create_dir_all(&config.dir)
-            .with_context(|| format!("creating {}", config.dir.display()))?;
-        let vars = config.dir.join("vars.qcow2");
-        if let Some(empty) = hardware::empty_variables(&config)?.filter(|_| !vars.exists()) {
-            Cmd::new("qemu-img")
-                .args(["convert", "-O", "qcow2"])
-                .arg(&empty)
-                .arg(&vars)
-                .run()?;
-        }
-        let sockets = tempfile::tempdir()?;
-        let socket = sockets.path().join("qmp");
         let ssh_port = free_port()?;
-        let console = Console::follow(config.dir.join("console.log"));
-        let reports = Console::follow(config.dir.join("report.log"));
-        let log = File::create(config.dir.join("qemu.log"))?;
-        let process = Process(
-            Cmd::new(format!("qemu-system-{}", config.qemu.system))
-                .args(hardware::arguments(&config, &vars, &socket, ssh_port)?)
-                .args(extra)
-                .spawn(Stdio::null(), Stdio::from(log))?,
-        );
-        let qmp = Qmp::connect(&socket).with_context(|| {
-            format!(
-                "starting QEMU, see {}",
-                config.dir.join("qemu.log").display()
-            )
-        })?;
+        let machine = config.machine(ssh_port, extra)?;
         Ok(Self {
-            process,
-            qmp,
-            console,
-            reports,
+            console: Console::follow(machine.console_log()),
+            reports: Console::follow(config.report_log()),
+            machine: Machine::start(machine)?,
             ssh_port,
-            _sockets: sockets,
             config,
         })
     }
@@ -336,17 +311,6 @@ impl Vm {
             .arg("-i")
             .arg(&self.config.ssh_key)
             .args(["-p", &self.ssh_port.to_string(), "root@127.0.0.1", line])
-    }
-}
-
-/// Ends with its owner, whatever happens in between.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended and been reaped.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -1,6 +1,6 @@
 //! From what is observed to what is to be done. Pure: everything that crosses a reboot is data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::boot::{Boots, Trial};
 use crate::types::Slot;
@@ -41,7 +41,7 @@ impl HowBooted {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// The default slot runs and nothing waits.

@@ -7,7 +7,7 @@ pub mod layout;
 pub mod uboot;
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -33,11 +33,19 @@ pub struct Request<'a> {
     pub keys: &'a Path,
     pub commit: &'a CommitChecksum,
     pub source: Option<&'a SourceOf>,
+    /// More of the device's own files, as paths below `/etc`; upgrades carry them over.
+    pub etc: &'a [(&'a str, Etc)],
     pub format: Format,
     /// Bytes
     pub size: u64,
     pub out: &'a Path,
     pub work: &'a WorkDir,
+}
+
+pub enum Etc {
+    File(String),
+    /// A symbolic link, and where it leads.
+    Link(String),
 }
 
 /// Where the devices of this image look for their releases.
@@ -86,6 +94,9 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
         .join(&deployment);
     if let Some(source) = request.source {
         write_source(&tree, source)?;
+    }
+    for (path, what) in request.etc {
+        write_etc(&tree, path, what)?;
     }
     let raw = work.join("disk.raw");
     let blobs = firmware::of_tree(&tree)?;
@@ -141,10 +152,10 @@ fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("opening {}", dir.display()))?;
     let sysroot = Sysroot::create(dir)?;
-    let source = Source::new(
-        Location::Folder(request.served.to_owned()),
-        Limits::default(),
-    )?;
+    // libostree is given its URL, in which a relative path means nothing.
+    let served = request.served.canonicalize();
+    let served = served.with_context(|| format!("looking for {}", request.served.display()))?;
+    let source = Source::new(Location::Folder(served), Limits::default())?;
     let root = trust::load_highest(request.keys)?;
     let verified =
         pull::fetch_commit(&source, &root, request.board, request.commit).with_context(|| {
@@ -160,15 +171,23 @@ fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
 
 /// The device's own settings live in its `/etc`, which every upgrade carries over.
 fn write_source(tree: &Path, source: &SourceOf) -> Result<()> {
-    let dir = tree.join("etc/edge-ota/config.d");
     let text = format!(
         "[source]\nurl = {:?}\nchannel = {:?}\n",
         source.url,
         source.channel.as_str()
     );
-    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-    let path = dir.join("10-source.toml");
-    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    write_etc(tree, "edge-ota/config.d/10-source.toml", &Etc::File(text))
+}
+
+fn write_etc(tree: &Path, path: &str, what: &Etc) -> Result<()> {
+    let path = tree.join("etc").join(path);
+    let dir = path.parent().context("a path below etc has a folder")?;
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    match what {
+        Etc::File(text) => fs::write(&path, text),
+        Etc::Link(target) => symlink(target, &path),
+    }
+    .with_context(|| format!("writing {}", path.display()))
 }
 
 fn partition(raw: &Path, layout: &Layout) -> Result<()> {

@@ -2,6 +2,7 @@ use edge_ota::refusal::Refusal;
 
 use super::*;
 use crate::key;
+use crate::rehearsal::record::tests::{commit, record};
 
 const NOW: u64 = 1_790_000_000;
 
@@ -96,6 +97,36 @@ fn sequences_and_times_go_on() {
         ..Terms::default()
     };
     assert_eq!(fixture.publish(&old, NOW).unwrap().sequence, Sequence(1));
+}
+
+#[test]
+fn only_what_was_rehearsed_from_the_present_release_is_signed() {
+    let fixture = Fixture::new();
+    let rehearsed = Terms {
+        require_rehearsal: true,
+        ..Terms::default()
+    };
+    let refused = |expected: &str| {
+        let before = fs::read(fixture.manifest()).ok();
+        let error = format!("{:#}", fixture.publish(&rehearsed, NOW).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(fs::read(fixture.manifest()).ok(), before);
+    };
+    refused("edge-build rehearse --board x86_64 --to cccc");
+    record(Some("b"), "c").save(&fixture.served()).unwrap();
+    refused("rehearsed from bbbbbbbbbbbb, but the channel offers nothing");
+    record(None, "c").save(&fixture.served()).unwrap();
+    fixture.publish(&rehearsed, NOW).unwrap();
+    let offered = offered(
+        &fixture.served(),
+        &fixture.keys(),
+        &"stable".parse().unwrap(),
+        &"x86_64".parse().unwrap(),
+    );
+    assert_eq!(offered.unwrap().unwrap().commit, commit("c"));
+    // To offer the same release for longer is no other release.
+    let again = fixture.publish(&rehearsed, NOW).unwrap();
+    assert_eq!(again.sequence, Sequence(2));
 }
 
 #[test]

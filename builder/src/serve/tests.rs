@@ -29,6 +29,40 @@ fn ranges_follow_the_standard() {
 }
 
 #[test]
+fn another_folder_takes_the_place_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, content) in [
+        ("site/repo/f", "old"),
+        ("site/g", "g"),
+        ("other/repo/f", "new"),
+    ] {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    symlink("../../site/g", dir.path().join("other/repo/link")).unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let site = Site {
+        root: root.join("site"),
+        mounted: Some(("repo".to_owned(), root.join("other/repo"))),
+    };
+    let table = [
+        ("/repo/f", 200),
+        ("/g", 200),
+        ("/repo/link", 404),
+        ("/repo/../g", 404),
+        ("/repository", 404),
+    ];
+    for (url, expected) in table {
+        assert_eq!(reply(&site, url, None, None).status, expected, "{url}");
+    }
+    let (mut file, _) = open(&site, Path::new("repo/f")).unwrap();
+    let mut content = String::new();
+    file.read_to_string(&mut content).unwrap();
+    assert_eq!(content, "new");
+}
+
+#[test]
 fn nothing_outside_the_folder_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let served = dir.path().join("served");
@@ -37,7 +71,10 @@ fn nothing_outside_the_folder_is_served() {
     fs::write(served.join("sub/a b"), "fine").unwrap();
     symlink("../secret", served.join("link")).unwrap();
     symlink("sub", served.join("inner")).unwrap();
-    let served = served.canonicalize().unwrap();
+    let site = Site {
+        root: served.canonicalize().unwrap(),
+        mounted: None,
+    };
     let table = [
         ("/sub/a%20b", 200),
         ("/sub/a%20b?x#y", 200),
@@ -57,7 +94,7 @@ fn nothing_outside_the_folder_is_served() {
         ("/%ff", 404),
     ];
     for (url, expected) in table {
-        assert_eq!(reply(&served, url, None, None).status, expected, "{url}");
+        assert_eq!(reply(&site, url, None, None).status, expected, "{url}");
     }
 }
 

@@ -61,6 +61,7 @@ fn image(commit: &CommitChecksum, keys: &Path, dir: &Path, name: &str) -> Result
         keys,
         commit,
         source: None,
+        etc: &[],
         format: Format::Raw,
         size: 1 << 30,
         out: &out,

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::interrupt;
+
 const BETWEEN_PROBES: Duration = Duration::from_millis(200);
 
-/// Probes until there is a value; the deadline's error names `what` was awaited.
+/// Probes until there is a value; the deadline's error names `what` was awaited. A signal ends it as well.
 pub fn until<T>(
     what: &str,
     deadline: Duration,
@@ -18,6 +20,7 @@ pub fn until<T>(
         if let Some(value) = probe()? {
             return Ok(value);
         }
+        interrupt::check()?;
         if start.elapsed() > deadline {
             bail!("no {what} within {} s", deadline.as_secs());
         }

@@ -14,7 +14,7 @@ pub fn find(system: &str) -> Result<&'static str> {
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .context("reading the host's boot id")?;
-    let note = std::env::temp_dir().join(format!("edge-test-accel-{}", boot.trim()));
+    let note = std::env::temp_dir().join(format!("edge-build-accel-{}", boot.trim()));
     if let Ok(found) = fs::read_to_string(&note) {
         return Ok(if found == "kvm" { "kvm" } else { "tcg" });
     }

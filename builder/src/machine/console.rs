@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::wait;
+use super::wait;
 
 /// A follower of one log. Each line is handed out once.
 pub struct Console {

@@ -1,7 +1,7 @@
 //! QEMU's machine protocol: one JSON document a line, answers and events mixed.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::wait;
+use super::lines::Lines;
+use super::wait;
 
 /// How long one command may take; `savevm` writes the guest's memory.
 const ANSWER: Duration = Duration::from_secs(120);
 
 pub struct Qmp {
-    stream: BufReader<UnixStream>,
-    partial: Vec<u8>,
+    lines: Lines,
     events: VecDeque<Value>,
 }
 
@@ -37,8 +37,7 @@ impl Qmp {
             },
         )?;
         let mut qmp = Self {
-            stream: BufReader::new(stream),
-            partial: Vec::new(),
+            lines: Lines::new(stream),
             events: VecDeque::new(),
         };
         qmp.execute("qmp_capabilities", json!({}))?;
@@ -46,11 +45,9 @@ impl Qmp {
     }
 
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
-        let mut line = json!({"execute": command, "arguments": arguments}).to_string();
-        line.push('\n');
-        self.stream
-            .get_mut()
-            .write_all(line.as_bytes())
+        let line = json!({"execute": command, "arguments": arguments}).to_string();
+        self.lines
+            .send(&line)
             .with_context(|| format!("sending {command} to QEMU"))?;
         let end = Instant::now() + ANSWER;
         while let Some(mut message) = self.read(end)? {
@@ -117,28 +114,8 @@ impl Qmp {
 
     /// The next message, `None` at the deadline.
     fn read(&mut self, end: Instant) -> Result<Option<Value>> {
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            self.stream.get_ref().set_read_timeout(Some(left))?;
-            match self.stream.read_until(b'\n', &mut self.partial) {
-                Ok(0) => bail!("QEMU closed its control socket"),
-                Ok(_) if self.partial.ends_with(b"\n") => {
-                    let line = std::mem::take(&mut self.partial);
-                    return serde_json::from_slice(&line)
-                        .context("parsing QEMU's answer")
-                        .map(Some);
-                }
-                Ok(_) => {}
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                    ) => {}
-                Err(e) => return Err(e).context("reading from QEMU"),
-            }
-        }
+        let line = self.lines.next(end).context("listening to QEMU")?;
+        let parse = |line: Vec<u8>| serde_json::from_slice(&line).context("parsing QEMU's answer");
+        line.map(parse).transpose()
     }
 }

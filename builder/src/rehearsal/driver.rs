@@ -1,0 +1,39 @@
+//! What the machine of a rehearsal runs beside its release: a unit in `/etc`, where no release has files of its own and
+//! every upgrade carries it over. The trees stay what they are.
+
+use crate::image::Etc;
+
+/// The name of the port, `/dev/virtio-ports/` and this.
+pub const PORT: &str = "edge-rehearsal";
+
+const SCRIPT: &str = include_str!("driver.sh");
+/// Static, so that no preset takes it away; after the verdict, whatever that is.
+const UNIT: &str = "\
+[Unit]
+Description=Tell a rehearsal where this boot ended up, and do what it says
+After=multi-user.target boot-complete.target edge-ota-health.service edge-ota-mark-good.service
+
+[Service]
+Type=exec
+ExecStart=/bin/sh /etc/edge-rehearsal.sh
+";
+
+/// The timer would upgrade by itself, between the steps.
+pub fn files() -> Vec<(&'static str, Etc)> {
+    let units = "/etc/systemd/system";
+    vec![
+        ("edge-rehearsal.sh", Etc::File(SCRIPT.to_owned())),
+        (
+            "systemd/system/edge-rehearsal.service",
+            Etc::File(UNIT.to_owned()),
+        ),
+        (
+            "systemd/system/multi-user.target.wants/edge-rehearsal.service",
+            Etc::Link(format!("{units}/edge-rehearsal.service")),
+        ),
+        (
+            "systemd/system/edge-ota.timer",
+            Etc::Link("/dev/null".to_owned()),
+        ),
+    ]
+}
