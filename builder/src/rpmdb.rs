@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 use edge_ota::types::CommitChecksum;
+use tempfile::TempDir;
 
 use crate::repo::{Entry, Repo};
 
@@ -42,18 +43,45 @@ pub struct Database {
     pub files: BTreeMap<String, String>,
 }
 
-/// The database of a commit; an empty one where the tree is not made of RPMs.
+/// The database of a commit in a temporary folder.
+pub struct Opened(TempDir);
+
+/// None where the tree is not made of RPMs.
+pub fn open(
+    repo: &Repo,
+    commit: &CommitChecksum,
+    entries: &BTreeMap<String, Entry>,
+) -> Result<Option<Opened>> {
+    if !entries.contains_key(FILE) {
+        return Ok(None);
+    }
+    let dir = tempfile::tempdir().context("making a temporary folder")?;
+    fs::write(dir.path().join("rpmdb.sqlite"), repo.read(commit, FILE)?)?;
+    Ok(Some(Opened(dir)))
+}
+
+/// An empty one where the tree is not made of RPMs.
 pub fn of_commit(
     repo: &Repo,
     commit: &CommitChecksum,
     entries: &BTreeMap<String, Entry>,
 ) -> Result<Database> {
-    if !entries.contains_key(FILE) {
-        return Ok(Database::default());
+    match open(repo, commit, entries)? {
+        None => Ok(Database::default()),
+        Some(opened) => {
+            read(opened.0.path()).with_context(|| format!("reading {FILE} of commit {commit}"))
+        }
     }
-    let dir = tempfile::tempdir().context("making a temporary folder")?;
-    fs::write(dir.path().join("rpmdb.sqlite"), repo.read(commit, FILE)?)?;
-    read(dir.path()).with_context(|| format!("reading {FILE} of commit {commit}"))
+}
+
+impl Opened {
+    /// As rpm prints it, the newest entry first.
+    pub fn changelog(&self, package: &str) -> Result<String> {
+        let rpm = Cmd::new("rpm").arg("--dbpath").arg(self.0.path());
+        rpm.args(["-q", "--changelog", package])
+            .env("LC_ALL", "C.UTF-8")
+            .text()
+    }
 }
 
 /// The files of all packages of a root file system; none where it has no such database.

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use edge_build::diff;
 use edge_build::repo::{Description, Repo};
 use edge_build::tree::rooted;
+use edge_ota::cmd::Cmd;
 
 mod common;
 
@@ -26,7 +28,10 @@ fn a_reviewer_sees_what_changes() {
     };
     lay_out(&root, roots.path());
     put(STATUS, &installed("1.0"));
-    put(LIST, "/usr\n/usr/bin/tool\n");
+    put(
+        LIST,
+        "/usr\n/usr/bin/tool\n/usr/share/doc/tool/changelog.Debian.gz\n",
+    );
     put("usr/bin/tool", "one");
     put("usr/bin/gone", "x");
     put("usr/bin/su", "x");
@@ -49,6 +54,12 @@ fn a_reviewer_sees_what_changes() {
     let first = commit("13.1");
     put(STATUS, &installed("2.0"));
     put("usr/bin/tool", "three");
+    let changelog = "tool (2.0) x; y\n\n  * less <rights>\n\ntool (1.0) x; y\n\n  * first\n";
+    let packed = Cmd::new("gzip")
+        .output_with_input(changelog.into())
+        .unwrap();
+    put("usr/share/doc/tool/changelog.Debian.gz", "");
+    fs::write(root.join("usr/share/doc/tool/changelog.Debian.gz"), packed).unwrap();
     rooted::remove(&root.join("usr/bin/gone")).unwrap();
     rooted::set_mode(&root.join("usr/bin/su"), 0o4755).unwrap();
     put("usr/bin/<new>", "xx");
@@ -77,7 +88,8 @@ fn a_reviewer_sees_what_changes() {
          sysctls:\n\x20   vm.max_map_count 1 → 2\n\n\
          enabled units:\n  + b.service multi-user.target\n\n\
          users:\n  + new 101\n  - old 100\n\n\
-         files: 9 differ, 8 of them of no package that changed\n\
+         changelog of tool:\n  tool (2.0) x; y\n\n    * less <rights>\n\n\
+         files: 10 differ, 8 of them of no package that changed\n\
          \x20 + /usr/bin/<new> (+2 B)\n\
          \x20 - /usr/bin/gone (-1 B)\n\
          \x20   /usr/bin/su (+0 B, 0644 0:0 → 4755 0:0)\n\
@@ -101,6 +113,7 @@ fn a_reviewer_sees_what_changes() {
     assert!(
         page.contains("class=\"rights\"") && page.contains("<td>tool</td><td>1.0</td><td>2.0</td>")
     );
+    assert!(page.contains("* less &lt;rights&gt;</pre>"), "{page}");
     let json = serde_json::to_value(&diff).unwrap();
     assert_eq!(json["packages"]["changed"]["tool"][1], "2.0");
 

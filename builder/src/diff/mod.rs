@@ -1,5 +1,6 @@
 //! What a release changes, for those who must say yes to it.
 
+mod changelog;
 mod inventory;
 mod page;
 mod text;
@@ -21,6 +22,8 @@ pub struct Diff {
     pub from: Side,
     pub to: Side,
     pub packages: Changes,
+    /// By package, where the tree has them: what is new since the version before.
+    pub changelogs: BTreeMap<String, String>,
     pub kernel_options: Changes,
     pub kernel_arguments: Changes,
     pub units: Changes,
@@ -72,6 +75,7 @@ pub fn between(repo: &Repo, from: &CommitChecksum, to: &CommitChecksum) -> Resul
     let packages = Changes::between(&a.packages, &b.packages);
     Ok(Diff {
         files: files(&a, &b, &packages),
+        changelogs: changelog::of(repo, to, &b, &packages)?,
         packages,
         kernel_options: Changes::between(&a.kernel_options, &b.kernel_options),
         kernel_arguments: Changes::between(&a.kernel_arguments, &b.kernel_arguments),

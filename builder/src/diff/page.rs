@@ -12,6 +12,7 @@ table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .6
 vertical-align:top;overflow-wrap:anywhere}th{font-weight:600}code,td{font-variant-numeric:tabular-nums}
 .added{color:#116329}.removed{color:#a40e26}.rights{color:#a40e26;font-weight:600}.none{color:#666}
 td:first-child{min-width:5rem}summary{cursor:pointer;margin:.5rem 0}
+pre{font-size:13px;white-space:pre-wrap;overflow-wrap:anywhere}
 @media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#151515}td,th{border-color:#333}.added{color:#5fd07f}
 .removed,.rights{color:#ff8182}.none{color:#999}}
 ";
@@ -38,6 +39,7 @@ pub fn page(diff: &Diff) -> String {
     for (title, changes) in diff.sections() {
         section(&mut out, title, changes);
     }
+    changelogs(&mut out, diff);
     let (unexpected, expected): (Vec<_>, Vec<_>) =
         diff.files.iter().partition(|file| !file.expected);
     files(&mut out, "files of no package that changed", &unexpected);
@@ -61,6 +63,19 @@ fn section(out: &mut String, title: &str, changes: &Changes) {
     });
     let rows: Vec<String> = changed.chain(added).chain(removed).collect();
     folded(out, title, &["", "from", "to"], &rows);
+}
+
+fn changelogs(out: &mut String, diff: &Diff) {
+    if !diff.changelogs.is_empty() {
+        let _ = writeln!(out, "<h2>changelogs: {}</h2>", diff.changelogs.len());
+    }
+    for (name, text) in &diff.changelogs {
+        let (name, text) = (escaped(name), escaped(text));
+        let _ = writeln!(
+            out,
+            "<details><summary>{name}</summary><pre>{text}</pre></details>"
+        );
+    }
 }
 
 fn files(out: &mut String, title: &str, files: &[&FileChange]) {

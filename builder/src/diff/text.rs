@@ -20,6 +20,12 @@ pub fn text(diff: &Diff, lines: usize) -> String {
         };
         section(&mut out, title, changes, lines);
     }
+    for (name, changelog) in &diff.changelogs {
+        let _ = writeln!(out, "\nchangelog of {name}:");
+        for text in changelog.lines() {
+            let _ = writeln!(out, "{}", format!("  {text}").trim_end());
+        }
+    }
     let unexpected: Vec<&FileChange> = diff.unexpected().collect();
     let _ = writeln!(
         out,
