@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use edge_ota::board;
 use edge_ota::types::CommitChecksum;
 
-use crate::dpkg::{self, Stanza};
+use crate::dpkg;
 use crate::owners::Owners;
 use crate::repo::{Description, Entry, Kind, Repo};
 
@@ -49,7 +49,7 @@ impl Inventory {
         }
         Ok(Self {
             owners: Owners::read(repo, commit, &entries)?,
-            packages: packages(&text(dpkg::STATUS)?),
+            packages: dpkg::versions(&text(dpkg::STATUS)?),
             kernel_options: kernel_options(&text(&config)?),
             kernel_arguments: kernel_arguments(&repo.read(commit, board::PATH)?)?,
             units: units(&entries),
@@ -66,15 +66,6 @@ impl Inventory {
         let files = self.entries.values().filter(|e| e.kind == Kind::File);
         files.map(|entry| entry.size).sum()
     }
-}
-
-/// Of a package of several architectures the last.
-fn packages(status: &str) -> Facts {
-    let fact = |stanza: Stanza| {
-        let (name, version) = (stanza.field("Package")?, stanza.field("Version")?);
-        Some((name.to_owned(), version.to_owned()))
-    };
-    dpkg::installed(status).filter_map(fact).collect()
 }
 
 fn kernel_options(config: &str) -> Facts {
@@ -165,7 +156,7 @@ mod tests {
     #[test]
     fn texts_become_facts() {
         let status = "Package: a\nStatus: install ok installed\nVersion: 1\n";
-        assert_eq!(packages(status), facts(&[("a", "1")]));
+        assert_eq!(dpkg::versions(status), facts(&[("a", "1")]));
         let config = "# CONFIG_B is not set\nCONFIG_A=y\nCONFIG_S=\"x\"\n";
         assert_eq!(
             kernel_options(config),
