@@ -6,22 +6,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::repo::Repo;
+use crate::succession::Succession;
 use crate::tree::users::{self, Account, Accounts};
 use crate::treefile::{Check, Treefile};
 
 /// Users and groups get the numbers that they had; a number that differs all the same is an error.
-pub fn settle(root: &Path, repo: &Repo, treefile: &Treefile) -> Result<()> {
-    let previous = repo.resolve(&treefile.reference)?;
+pub fn settle(root: &Path, succession: &Succession, treefile: &Treefile) -> Result<()> {
     let before = |check: &Check, name: &str| -> Result<Vec<Account>> {
-        let mut accounts = match (check, &previous) {
+        let mut accounts = match (check, &succession.accounts) {
             (Check::File(path), _) => {
                 let text = fs::read_to_string(path)
                     .with_context(|| format!("reading {}", path.display()))?;
                 users::parse(&text).with_context(|| format!("reading {}", path.display()))?
             }
             (_, Some(commit)) => {
-                let text = repo.read(commit, &format!("/usr/etc/{name}"))?;
+                let text = succession.repo.read(commit, &format!("/usr/etc/{name}"))?;
                 users::parse(&String::from_utf8(text)?)?
             }
             (_, None) => Vec::new(),

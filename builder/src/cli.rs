@@ -46,6 +46,8 @@ pub enum Command {
     Lock(Lock),
     /// Compose a tree from a treefile, commit and sign it; prints the commit's checksum
     Compose(Compose),
+    /// Compose a commit again and say whether it comes out the same, or which files differ and what made them
+    Verify(Verify),
     /// Say what a commit is made of, by package and by folder
     Size(Size),
     /// Say what changes from one commit to another: packages, kernel, units, users, sysctls, files
@@ -153,6 +155,28 @@ pub struct Compose {
     #[arg(long, value_name = "FILE")]
     pub timings: Option<PathBuf>,
     /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    pub commit: CommitChecksum,
+    /// What it was composed from
+    #[arg(long, value_name = "FILE")]
+    pub treefile: PathBuf,
+    /// The repository that holds it; nothing is written to it
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The folder of the root documents that the tree trusts
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    #[command(flatten)]
+    pub origins: Origins,
+    /// The lock that it was composed from [default: what the mirrors have now]
+    #[arg(long, value_name = "FILE")]
+    pub locked: Option<PathBuf>,
+    /// Print everything as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -15,7 +15,9 @@ use edge_build::progress::Progress;
 use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
 use edge_build::treefile::Treefile;
-use edge_build::{compose, diff, gate, key, rehearsal, rootless, sbom, size, summary, treefile};
+use edge_build::{
+    compose, diff, gate, key, rehearsal, rootless, sbom, size, succession, summary, treefile, verify,
+};
 use edge_ota::channel;
 use edge_ota::output;
 use edge_ota::types::BoardName;
@@ -128,16 +130,12 @@ pub fn compose(cli: &Cli, args: &cli::Compose) -> Result<()> {
     let board = board(cli, &args.board)?;
     let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
     let commit_key = key::load_secret(&key::secret_path(&args.keys, "commit"))?;
-    let lock = match &args.locked {
-        Some(path) => Some(lock_of(path, &args.board)?),
-        None => None,
-    };
+    let lock = lock_of(args.locked.as_deref(), &board)?;
     let request = compose::Request {
         treefile: &treefile,
         board: &board,
         repo: &args.repo,
         keys: &args.keys,
-        commit_key: &commit_key,
         debs: &local_packages(&args.origins, &board, &treefile)?,
         mirrors: &mirrors(&args.origins),
         lock: lock.as_ref(),
@@ -147,7 +145,7 @@ pub fn compose(cli: &Cli, args: &cli::Compose) -> Result<()> {
         now: now()?,
     };
     let progress = Progress::new("compose");
-    let composed = compose::compose(&request, &progress)?;
+    let composed = compose::compose(&request, &commit_key, &progress)?;
     if let Some(path) = &args.timings {
         let text = serde_json::to_string_pretty(&progress.timings())?;
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
@@ -159,6 +157,44 @@ pub fn compose(cli: &Cli, args: &cli::Compose) -> Result<()> {
     Ok(())
 }
 
+/// A commit says itself for which board, when and under which version it was made.
+pub fn verify(cli: &Cli, args: &cli::Verify) -> Result<()> {
+    take_root("verify", cli)?;
+    interrupt::install()?;
+    let repo = Repo::open(&args.repo)?;
+    let description = repo.describe(&args.commit)?;
+    let board = board(cli, &description.board)?;
+    let treefile = treefile::load(&args.treefile, &board.arch.rpm)?;
+    let lock = lock_of(args.locked.as_deref(), &board)?;
+    let succession = succession::of(&repo, &args.commit)?;
+    if succession.accounts.as_ref() == Some(&args.commit) {
+        output::say(
+            "edge-build: the commit before is gone: users and groups are given the numbers of this one",
+        );
+    }
+    let work = work_dir(cli)?;
+    let request = compose::Request {
+        treefile: &treefile,
+        board: &board,
+        repo: &work.sub("repo")?,
+        keys: &args.keys,
+        debs: &local_packages(&args.origins, &board, &treefile)?,
+        mirrors: &mirrors(&args.origins),
+        lock: lock.as_ref(),
+        cache: &cli.cache,
+        use_cache: false,
+        work: &work,
+        now: description.timestamp,
+    };
+    let progress = Progress::new("verify");
+    let verdict = verify::verify(&request, &args.commit, &succession, &progress)?;
+    match args.json {
+        true => output::line(serde_json::to_string_pretty(&verdict)?)?,
+        false => output::print(verify::text(&verdict))?,
+    }
+    verdict.complaint().map_or(Ok(()), |text| bail!(text))
+}
+
 fn mirrors(args: &cli::Origins) -> MirrorOptions {
     let options = MirrorOptions {
         mirror: args.mirror.clone(),
@@ -168,21 +204,25 @@ fn mirrors(args: &cli::Origins) -> MirrorOptions {
     options.or_environment()
 }
 
-fn lock_of(path: &Path, board: &BoardName) -> Result<Lock> {
+fn lock_of(path: Option<&Path>, board: &Board) -> Result<Option<Lock>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
     let lock = Lock::load(path)?.with_context(|| {
         format!(
             "there is no lock {}: make it with 'edge-build lock'",
             path.display()
         )
     })?;
-    if &lock.board != board {
+    if lock.board != board.name {
         bail!(
-            "lock {} is for board {}, not {board}",
+            "lock {} is for board {}, not {}",
             path.display(),
-            lock.board
+            lock.board,
+            board.name
         );
     }
-    Ok(lock)
+    Ok(Some(lock))
 }
 
 /// Says what the packages of a treefile come to now beside what the lock says, and writes that down.

@@ -14,16 +14,17 @@ use serde::Serialize;
 use crate::board::{Board, Boot};
 use crate::interrupt::{self, WorkDir};
 use crate::lock::Lock;
-use crate::packages::{self, Package, mirrors::MirrorOptions};
+use crate::packages::{self, Layer, Package, mirrors::MirrorOptions};
 use crate::progress::Progress;
 use crate::repo::{Description, Repo};
+use crate::succession::{self, Succession};
 use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
 use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
 use crate::tree::{abi, dracut, layout};
 use crate::treefile::{InitramfsMaker, Treefile};
-use crate::{accounts, sign, version};
+use crate::{accounts, sign};
 
 /// The updater's units that every tree enables.
 const UPDATER_UNITS: &[&str] = &[
@@ -51,7 +52,6 @@ pub struct Request<'a> {
     pub repo: &'a Path,
     /// The folder of the root documents that the tree trusts.
     pub keys: &'a Path,
-    pub commit_key: &'a SigningKey,
     /// The updater's package, and others that no mirror has.
     pub debs: &'a [PathBuf],
     pub mirrors: &'a MirrorOptions,
@@ -80,68 +80,97 @@ pub struct Composed {
     pub packages: Vec<Package>,
 }
 
-pub fn compose(request: &Request, progress: &Progress) -> Result<Composed> {
-    let treefile = request.treefile;
-    let packages = packages::Request {
-        treefile,
+/// Composes what follows the commit that the treefile's ref leads to, and signs it.
+pub fn compose(request: &Request, key: &SigningKey, progress: &Progress) -> Result<Composed> {
+    let root = request.work.sub("tree")?;
+    let layer = match request.use_cache {
+        true => packages::install(&packages_of(request), &root, progress)?,
+        false => packages::install_afresh(&packages_of(request), &root, progress)?,
+    };
+    let repo = Repo::open_or_create(request.repo)?;
+    let succession = succession::next(&repo, request.treefile, request.now)?;
+    let composed = commit(request, &root, layer, &succession, &repo, progress)?;
+    sign_commit(&repo, &composed.commit, key)?;
+    Ok(composed)
+}
+
+/// Composes in the place of another commit, whose succession is given. The commit is not signed.
+pub fn compose_again(
+    request: &Request,
+    succession: &Succession,
+    progress: &Progress,
+) -> Result<Composed> {
+    let root = request.work.sub("tree")?;
+    let layer = packages::install_afresh(&packages_of(request), &root, progress)?;
+    let repo = Repo::open_or_create(request.repo)?;
+    commit(request, &root, layer, succession, &repo, progress)
+}
+
+fn packages_of<'a>(request: &Request<'a>) -> packages::Request<'a> {
+    packages::Request {
+        treefile: request.treefile,
         board: request.board,
         local_debs: request.debs,
         mirrors: request.mirrors,
         lock: request.lock,
         cache: request.cache,
         work: request.work,
-    };
-    let root = request.work.sub("tree")?;
-    let layer = match request.use_cache {
-        true => packages::install(&packages, &root, progress)?,
-        false => packages::install_afresh(&packages, &root, progress)?,
-    };
-    interrupt::check()?;
+    }
+}
 
-    let repo = Repo::open_or_create(request.repo)?;
-    let version = next_version(&repo, request)?;
+/// From a root file system with its packages to a commit.
+fn commit(
+    request: &Request,
+    root: &Path,
+    layer: Layer,
+    succession: &Succession,
+    repo: &Repo,
+    progress: &Progress,
+) -> Result<Composed> {
+    let treefile = request.treefile;
+    interrupt::check()?;
     let step = progress.step("laying the tree out");
-    layout::scrub(&root)?;
-    accounts::settle(&root, &repo, treefile)
+    layout::scrub(root)?;
+    accounts::settle(root, succession, treefile)
         .with_context(|| treefile.path.display().to_string())?;
-    node::apply(&root, &node_of(request, &version)?)
+    node::apply(root, &node_of(request, &succession.version)?)
         .with_context(|| treefile.path.display().to_string())?;
-    let laid_out = layout::apply(&root, request.board.fdt.as_deref())?;
-    check_kernel(&root, &laid_out.kernel, treefile)?;
-    abi::check(&root, &request.board.arch.debian)
+    let laid_out = layout::apply(root, request.board.fdt.as_deref())?;
+    check_kernel(root, &laid_out.kernel, treefile)?;
+    abi::check(root, &request.board.arch.debian)
         .with_context(|| treefile.path.display().to_string())?;
     if treefile.readonly_executables {
-        layout::make_executables_readonly(&root)?;
+        layout::make_executables_readonly(root)?;
     }
     step.done();
     interrupt::check()?;
 
     if chooses_modules(treefile) {
         let step = progress.step("choosing kernel modules");
-        let kept = choose_modules(&root, &laid_out.kernel, request)
+        let kept = choose_modules(root, &laid_out.kernel, request)
             .with_context(|| treefile.path.display().to_string())?;
         step.done_with(&format!("{} of {}", kept.after, kept.before));
         interrupt::check()?;
     }
 
     let step = progress.step("making the initramfs");
-    let image = make_initramfs(&root, &laid_out.kernel, request)?;
+    let image = make_initramfs(root, &laid_out.kernel, request)?;
     let path = root.join(&laid_out.kernel.dir).join("initramfs.img");
     fs::write(&path, &image).with_context(|| format!("writing {}", path.display()))?;
     step.done_with(&format!("{:.1} MB", image.len() as f64 / 1e6));
     interrupt::check()?;
 
-    finalize(&root, treefile)?;
+    finalize(root, treefile)?;
     let step = progress.step("committing");
-    let description = describe(request, &root, &laid_out.kernel, version)?;
-    let commit = repo.commit(
-        &root,
+    let description = describe(request, root, &laid_out.kernel, &succession.version)?;
+    let commit = repo.commit_after(
+        succession.parent.as_ref(),
+        root,
         &treefile.reference,
         &description,
         &treefile.commit_metadata,
     )?;
     step.done_with(&format!("{} {}", treefile.reference, description.version));
-    sign_commit(&repo, &commit, request.commit_key)?;
     Ok(Composed {
         commit,
         reference: treefile.reference.clone(),
@@ -179,18 +208,6 @@ fn finalize(root: &Path, treefile: &Treefile) -> Result<()> {
             .with_context(|| format!("finalize.d: {}", program.display()))?;
     }
     Ok(())
-}
-
-fn next_version(repo: &Repo, request: &Request) -> Result<String> {
-    let Some(prefix) = &request.treefile.automatic_version_prefix else {
-        return version::next("<date:%Y%m%d.%H%M%S>", '.', None, request.now);
-    };
-    let previous = match repo.resolve(&request.treefile.reference)? {
-        Some(commit) => Some(repo.describe(&commit)?.version),
-        None => None,
-    };
-    let separator = request.treefile.automatic_version_suffix;
-    version::next(prefix, separator, previous.as_deref(), request.now)
 }
 
 fn node_of(request: &Request, version: &str) -> Result<Node> {
@@ -352,12 +369,7 @@ fn drivers(board: &Board) -> Drivers {
     }
 }
 
-fn describe(
-    request: &Request,
-    root: &Path,
-    kernel: &Kernel,
-    version: String,
-) -> Result<Description> {
+fn describe(request: &Request, root: &Path, kernel: &Kernel, version: &str) -> Result<Description> {
     let size = |name: &str| -> Result<u64> {
         let path = root.join(&kernel.dir).join(name);
         Ok(fs::metadata(&path)
@@ -365,7 +377,7 @@ fn describe(
             .len())
     };
     Ok(Description {
-        version,
+        version: version.to_owned(),
         board: request.board.name.clone(),
         kernel: kernel.release.clone(),
         kernel_size: size("vmlinuz")?,

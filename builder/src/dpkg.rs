@@ -1,5 +1,7 @@
 //! dpkg's database in a laid out tree.
 
+use std::collections::BTreeMap;
+
 pub const STATUS: &str = "/usr/lib/sysimage/dpkg/status";
 
 /// Holds a `.list` of the files of each package.
@@ -24,6 +26,21 @@ pub fn installed(status: &str) -> impl Iterator<Item = Stanza<'_>> {
         let state = stanza.field("Status");
         state.is_some_and(|state| state.ends_with(" installed"))
     })
+}
+
+/// Names with their versions; of a package of several architectures the last.
+pub fn versions(status: &str) -> BTreeMap<String, String> {
+    let pair = |stanza: Stanza| {
+        let (name, version) = (stanza.field("Package")?, stanza.field("Version")?);
+        Some((name.to_owned(), version.to_owned()))
+    };
+    installed(status).filter_map(pair).collect()
+}
+
+/// `libc6:amd64.list` is of `libc6`.
+pub fn package_of_info(name: &str) -> &str {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    stem.split(':').next().unwrap_or(stem)
 }
 
 #[cfg(test)]

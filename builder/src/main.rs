@@ -45,6 +45,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Check(args) => commands::check(cli, args),
         Command::Lock(args) => commands::lock(cli, args),
         Command::Compose(args) => commands::compose(cli, args),
+        Command::Verify(args) => commands::verify(cli, args),
         Command::Size(args) => commands::print_size(args),
         Command::Diff(args) => commands::print_diff(args),
         Command::Sbom(args) => commands::print_sbom(args),

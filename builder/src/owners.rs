@@ -66,7 +66,7 @@ impl Owners {
 }
 
 /// Where a path of a package lies in a laid out tree.
-fn in_tree(path: &str) -> String {
+pub fn in_tree(path: &str) -> String {
     for top in ["/bin/", "/sbin/", "/lib/", "/lib64/", "/etc/"] {
         if path.starts_with(top) {
             return format!("/usr{path}");

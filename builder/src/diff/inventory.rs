@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use edge_ota::board;
 use edge_ota::types::CommitChecksum;
 
-use crate::dpkg::{self, Stanza};
+use crate::dpkg;
 use crate::owners::Owners;
 use crate::repo::{Description, Entry, Kind, Repo};
 use crate::rpmdb;
@@ -48,7 +48,7 @@ impl Inventory {
         for (_, path) in sysctl_files(&entries) {
             settings.push(text(path)?);
         }
-        let mut packages = packages(&text(dpkg::STATUS)?);
+        let mut packages = dpkg::versions(&text(dpkg::STATUS)?);
         let rpms = rpmdb::of_commit(repo, commit, &entries)?
             .packages
             .into_iter();
@@ -72,15 +72,6 @@ impl Inventory {
         let files = self.entries.values().filter(|e| e.kind == Kind::File);
         files.map(|entry| entry.size).sum()
     }
-}
-
-/// Of a package of several architectures the last.
-fn packages(status: &str) -> Facts {
-    let fact = |stanza: Stanza| {
-        let (name, version) = (stanza.field("Package")?, stanza.field("Version")?);
-        Some((name.to_owned(), version.to_owned()))
-    };
-    dpkg::installed(status).filter_map(fact).collect()
 }
 
 fn kernel_options(config: &str) -> Facts {
@@ -171,7 +162,7 @@ mod tests {
     #[test]
     fn texts_become_facts() {
         let status = "Package: a\nStatus: install ok installed\nVersion: 1\n";
-        assert_eq!(packages(status), facts(&[("a", "1")]));
+        assert_eq!(dpkg::versions(status), facts(&[("a", "1")]));
         let config = "# CONFIG_B is not set\nCONFIG_A=y\nCONFIG_S=\"x\"\n";
         assert_eq!(
             kernel_options(config),

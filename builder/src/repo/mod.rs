@@ -13,6 +13,7 @@ use edge_ota::types::{BoardName, CommitChecksum, RefName};
 use ostree::gio::prelude::*;
 use ostree::glib::{self, Variant, VariantDict};
 use ostree::{ObjectType, RepoFile, RepoMode, gio};
+use sha2::{Digest, Sha256};
 
 use crate::treefile::Metadata;
 
@@ -98,14 +99,26 @@ impl Repo {
         description: &Description,
         more: &BTreeMap<String, Metadata>,
     ) -> Result<CommitChecksum> {
+        let parent = self.resolve(name)?;
+        self.commit_after(parent.as_ref(), tree, name, description, more)
+    }
+
+    /// As [`Repo::commit`], after a commit that need not be in this repository.
+    pub fn commit_after(
+        &self,
+        parent: Option<&CommitChecksum>,
+        tree: &Path,
+        name: &RefName,
+        description: &Description,
+        more: &BTreeMap<String, Metadata>,
+    ) -> Result<CommitChecksum> {
         let act = || -> Result<CommitChecksum> {
-            let parent = self.resolve(name)?;
             let transaction = Transaction::begin(&self.inner)?;
             let (root, sizes) = tree::write(self, tree)?;
             let metadata = metadata(description, name, more);
             metadata.insert_value(SIZES, &sizes);
             let checksum = self.inner.write_commit_with_time(
-                parent.as_ref().map(CommitChecksum::as_str),
+                parent.map(CommitChecksum::as_str),
                 Some(&format!("{} {}", description.board, description.version)),
                 None,
                 Some(&metadata.end()),
@@ -126,6 +139,33 @@ impl Repo {
     pub fn resolve(&self, name: &RefName) -> Result<Option<CommitChecksum>> {
         let found = self.inner.resolve_rev(name.as_str(), true)?;
         Ok(found.map(|checksum| checksum.parse()).transpose()?)
+    }
+
+    pub fn has(&self, commit: &CommitChecksum) -> Result<bool> {
+        let found = self
+            .inner
+            .has_object(ObjectType::Commit, commit.as_str(), cancellable());
+        found.with_context(|| format!("looking for commit {commit}"))
+    }
+
+    /// The commit before, which may be in the repository no longer.
+    pub fn parent(&self, commit: &CommitChecksum) -> Result<Option<CommitChecksum>> {
+        let parent = ostree::commit_get_parent(&self.load(commit)?);
+        Ok(parent.map(|checksum| checksum.parse()).transpose()?)
+    }
+
+    /// Everything in a commit object but its time and its tree, as text: its metadata by their keys, and its parent.
+    pub fn header(&self, commit: &CommitChecksum) -> Result<BTreeMap<String, String>> {
+        let variant = self.load(commit)?;
+        let mut header = BTreeMap::new();
+        for entry in variant.child_value(0).iter() {
+            let key: String = entry.child_value(0).get().context("a key is no text")?;
+            let value = entry.child_value(1).as_variant();
+            header.insert(key, printed(&value.context("a value is none")?));
+        }
+        let parent = ostree::commit_get_parent(&variant);
+        header.extend(parent.map(|parent| ("parent".to_owned(), parent.to_string())));
+        Ok(header)
     }
 
     /// The ref a commit was made for, which may have moved on since.
@@ -326,6 +366,18 @@ fn metadata(
         &description.initramfs_size.to_variant(),
     );
     dict
+}
+
+/// Long values, such as `ostree.sizes`, by their checksum.
+fn printed(value: &Variant) -> String {
+    const LONG: usize = 200;
+    let bytes = value.data();
+    if bytes.len() <= LONG {
+        return value.print(false).to_string();
+    }
+    let digest = Sha256::digest(bytes);
+    let sum: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    format!("{} bytes ({sum})", bytes.len())
 }
 
 fn lookup<T: glib::variant::FromVariant>(dict: &VariantDict, key: &str) -> Result<T> {
