@@ -16,7 +16,8 @@ use edge_build::release::{self, Terms};
 use edge_build::repo::Repo;
 use edge_build::treefile::Treefile;
 use edge_build::{
-    compose, diff, gate, key, rehearsal, rootless, sbom, size, succession, summary, treefile, verify,
+    compose, diff, gate, key, rehearsal, rootless, sbom, size, succession, summary, treefile,
+    verify,
 };
 use edge_ota::channel;
 use edge_ota::output;

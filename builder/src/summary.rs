@@ -22,7 +22,7 @@ pub struct Artefact {
 
 #[derive(Debug, Serialize)]
 pub struct ImageSummary<'a> {
-    pub image: Artefact,
+    pub artefact: Artefact,
     pub format: &'a str,
     pub board: &'a str,
     pub commit: &'a str,
@@ -42,7 +42,7 @@ pub struct RehearsalSummary<'a> {
 
 pub fn image<'a>(request: &'a image::Request) -> Result<ImageSummary<'a>> {
     Ok(ImageSummary {
-        image: artefact(request.out)?,
+        artefact: artefact(request.out)?,
         format: request.format.as_str(),
         board: request.board.as_str(),
         commit: request.commit.as_str(),

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use edge_build::board::Board;
 use edge_ota::cmd::Cmd;
 use edge_ota::types::CommitChecksum;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::hardware;
@@ -195,14 +196,16 @@ fn site(workspace: &Path, dir: &Path, board: &Board) -> Site {
 /// Composes a treefile for the site's board, with the updater that `make updater` left.
 pub fn compose(site: &Site, treefile: &Path) -> Result<CommitChecksum> {
     let architecture = hardware::board(&site.board)?.arch.debian;
-    let printed = site
+    let composed = site
         .edge_build("compose")
-        .args(["--board", &site.board, "--deb"])
+        .args(["--json", "--board", &site.board, "--deb"])
         .arg(updater_package(&workspace()?, &architecture)?)
         .args(mirror_arguments(&architecture))
         .arg(treefile)
-        .text()?;
-    Ok(printed.trim().parse()?)
+        .output()?;
+    let composed: Value = serde_json::from_slice(&composed)?;
+    let commit = composed["commit"].as_str().context("it names no commit")?;
+    Ok(commit.parse()?)
 }
 
 /// Makes everything beside its final place and renames it whole.
@@ -225,21 +228,40 @@ fn make(workspace: &Path, home: &Path, dir: &Path, board: &Board) -> Result<()> 
     }
     let treefile = write_treefile(&workspace.join("treefiles"), &new.join("tree"), &ssh_key)?;
     let base = step("compose the test node", || compose(&site, &treefile))?;
-    step("release it", || site.release(&base))?;
+    let released = step("release it", || {
+        site.release_command(&site.board, &base)
+            .arg("--json")
+            .output()
+    })?;
+    check_artefact(&released, &site.manifest())?;
     let image = new.join("image.qcow2");
-    step("make its image", || {
+    let made = step("make its image", || {
         site.edge_build("image")
-            .args(["--board", &site.board, "--commit", base.as_str()])
+            .args(["--json", "--board", &site.board, "--commit", base.as_str()])
             .args(["--url", NOWHERE, "--format", "qcow2", "--out"])
             .arg(&image)
-            .run()
+            .output()
     })?;
+    check_artefact(&made, &image)?;
     step("boot it to a good verdict", || {
         put_to_sleep(&new.join("asleep"), &ssh_key, board)
     })?;
     fs::write(new.join("base"), base.as_str())?;
     fs::create_dir(new.join("runs"))?;
     fs::rename(&new, dir).with_context(|| format!("renaming {}", new.display()))
+}
+
+/// What a pipeline reads of a file is what sha256sum says.
+fn check_artefact(summary: &[u8], file: &Path) -> Result<()> {
+    let summary: Value = serde_json::from_slice(summary)?;
+    let sum = Cmd::new("sha256sum").arg(file).text()?;
+    let said = summary["artefact"]["sha256"].as_str();
+    ensure!(
+        said.is_some_and(|said| sum.starts_with(said)),
+        "the summary of {} says {summary}, sha256sum {sum}",
+        file.display()
+    );
+    Ok(())
 }
 
 fn put_to_sleep(dir: &Path, ssh_key: &Path, board: &Board) -> Result<()> {

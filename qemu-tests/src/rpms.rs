@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use edge_ota::cmd::Cmd;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::lab;
 
@@ -103,7 +104,7 @@ pub fn repository(debs: &[PathBuf]) -> Result<PathBuf> {
 pub fn strange_key(dir: &Path) -> Result<PathBuf> {
     let dir = dir.join("strange-key");
     fs::create_dir_all(&dir)?;
-    signing_home(&dir)?;
+    Signer::new(&dir)?;
     Ok(dir.join("key.asc"))
 }
 
@@ -112,7 +113,7 @@ pub fn strange_key(dir: &Path) -> Result<PathBuf> {
 fn make(debs: &[PathBuf], dir: &Path) -> Result<()> {
     let made = dir.join("made");
     fs::create_dir_all(&made)?;
-    let home = signing_home(dir)?;
+    let signer = Signer::new(dir)?;
     for (first, others) in &groups(debs)? {
         let name = first.file_stem().context("a package without a name")?;
         let place = made.join(name);
@@ -130,14 +131,7 @@ fn make(debs: &[PathBuf], dir: &Path) -> Result<()> {
         let name = rpm.file_name().context("an RPM without a name")?;
         fs::copy(&rpm, repo.join(name))?;
     }
-    Cmd::new("rpmsign")
-        .arg(format!("--define=_gpg_name {SIGNER}"))
-        .arg("--define=__gpg /usr/bin/gpg")
-        .arg("--addsign")
-        .args(rpms(&repo)?)
-        .env("GNUPGHOME", &home)
-        .run()?;
-    end_agent(&home)?;
+    signer.sign(&rpms(&repo)?)?;
     Cmd::new("createrepo_c").arg("--quiet").arg(&repo).run()
 }
 
@@ -194,31 +188,58 @@ fn rpms(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A key without a password.
-fn signing_home(dir: &Path) -> Result<PathBuf> {
-    let home = dir.join("gnupg");
-    if dir.join("key.asc").exists() {
-        return Ok(home);
+/// GnuPG with the one key of a folder. Its home has a short path, for the agent listens there.
+struct Signer(TempDir);
+
+impl Signer {
+    /// Makes `key.asc` and `key.secret`, without a password, where they are not there.
+    fn new(dir: &Path) -> Result<Self> {
+        let signer = Self(tempfile::tempdir()?);
+        let secret = dir.join("key.secret");
+        let open = ["--pinentry-mode", "loopback", "--passphrase", ""];
+        if secret.exists() {
+            signer.gpg().arg("--import").arg(&secret).run()?;
+            return Ok(signer);
+        }
+        let generate = ["--quick-generate-key", SIGNER, "rsa2048", "sign", "never"];
+        signer.gpg().args(open).args(generate).run()?;
+        let exported = signer.gpg().args(open);
+        let exported = exported
+            .args(["--armor", "--export-secret-keys"])
+            .output()?;
+        fs::write(
+            dir.join("key.asc"),
+            signer.gpg().args(["--armor", "--export"]).output()?,
+        )?;
+        fs::write(&secret, exported)?;
+        Ok(signer)
     }
-    fs::create_dir_all(&home)?;
-    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
-    let gpg = || Cmd::new("gpg").env("GNUPGHOME", &home).arg("--batch");
-    gpg()
-        .args(["--pinentry-mode", "loopback", "--passphrase", ""])
-        .args(["--quick-generate-key", SIGNER, "rsa2048", "sign", "never"])
-        .run()?;
-    let key = gpg().args(["--armor", "--export", SIGNER]).output()?;
-    end_agent(&home)?;
-    fs::write(dir.join("key.asc"), key)?;
-    Ok(home)
+
+    fn gpg(&self) -> Cmd {
+        Cmd::new("gpg")
+            .env("GNUPGHOME", self.0.path())
+            .arg("--batch")
+    }
+
+    fn sign(&self, rpms: &[PathBuf]) -> Result<()> {
+        Cmd::new("rpmsign")
+            .arg(format!("--define=_gpg_name {SIGNER}"))
+            .arg("--define=__gpg /usr/bin/gpg")
+            .arg("--addsign")
+            .args(rpms)
+            .env("GNUPGHOME", self.0.path())
+            .run()
+    }
 }
 
-/// It would outlive us.
-fn end_agent(home: &Path) -> Result<()> {
-    Cmd::new("gpgconf")
-        .env("GNUPGHOME", home)
-        .args(["--kill", "all"])
-        .run()
+impl Drop for Signer {
+    /// The agent would outlive us.
+    fn drop(&mut self) {
+        let end = Cmd::new("gpgconf").env("GNUPGHOME", self.0.path());
+        if let Err(e) = end.args(["--kill", "all"]).run() {
+            eprintln!("ending the agent: {e:#}");
+        }
+    }
 }
 
 /// A package's control file, as far as it matters here.
