@@ -75,15 +75,29 @@ pub fn install(request: &Request, root: &Path, progress: &Progress) -> Result<La
         }
         None => build(request, &prepared, root, progress)?,
     };
-    check_excluded(request.treefile, &layer)?;
+    check(request, &layer)?;
     Ok(layer)
 }
 
 /// As [`install`], whatever the cache holds; the new layer replaces the cached one.
 pub fn install_afresh(request: &Request, root: &Path, progress: &Progress) -> Result<Layer> {
     let layer = build(request, &prepare(request, progress)?, root, progress)?;
-    check_excluded(request.treefile, &layer)?;
+    check(request, &layer)?;
     Ok(layer)
+}
+
+/// Fetches the packages of a lock into the cache, for composes without a network.
+pub fn download(request: &Request, lock: &Lock, progress: &Progress) -> Result<()> {
+    let sources = sources::collect(request.treefile, request.mirrors)?;
+    pool::fetch_all(request, lock, &sources, progress).map(drop)
+}
+
+fn check(request: &Request, layer: &Layer) -> Result<()> {
+    check_excluded(request.treefile, layer)?;
+    match request.lock {
+        Some(lock) => lock.check_installed(&layer.packages),
+        None => Ok(()),
+    }
 }
 
 fn check_excluded(treefile: &Treefile, layer: &Layer) -> Result<()> {
@@ -147,7 +161,7 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
         .map_or("trixie", |source| source.suite.as_str());
     let local = local::publish(request.local_debs, request.work, "local")?;
     let packages = wanted(request, local.as_ref());
-    let mut sums: Vec<String> = local.iter().flat_map(|l| l.sums.clone()).collect();
+    let mut sums: Vec<String> = local.iter().flat_map(local::Repository::sums).collect();
     let mut lines: Vec<String> = local.iter().map(local::Repository::line).collect();
     let mut signed: &[sources::Source] = &[];
     let mut releases = Vec::new();
@@ -160,8 +174,9 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
         }
         Some(lock) => {
             step.done();
+            lock.check_local(local.as_ref().map_or(&[], |l| &l.packages))?;
             let pool = pool::publish(request, lock, &sources, suite, progress)?;
-            sums.extend(pool.sums.iter().cloned());
+            sums.extend(pool.sums());
             lines.insert(0, pool.line());
         }
     }
@@ -190,7 +205,7 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
 fn wanted(request: &Request, local: Option<&local::Repository>) -> BTreeSet<String> {
     let mut packages = request.treefile.packages.clone();
     packages.insert(request.board.kernel.clone());
-    packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
+    packages.extend(local.into_iter().flat_map(local::Repository::names));
     packages
 }
 
