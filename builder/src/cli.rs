@@ -130,6 +130,9 @@ pub struct Lock {
     /// Say what would change and write nothing; a change is an error
     #[arg(long)]
     pub check: bool,
+    /// Fetch the packages into the cache too, for composes without a network
+    #[arg(long, conflicts_with = "check")]
+    pub download: bool,
 }
 
 #[derive(Debug, Args)]

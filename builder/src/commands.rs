@@ -241,7 +241,10 @@ pub fn lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
         work: &work_dir(cli)?,
     };
     let new = packages::resolve(&request)?;
-    let old = Lock::load(&args.out)?;
+    let old = match args.check {
+        true => Lock::load(&args.out)?,
+        false => Lock::load_current(&args.out)?,
+    };
     let changes = old.map(|old| new.changes_from(&old));
     match &changes {
         Some(changes) => diff::lines(changes).iter().try_for_each(output::line)?,
@@ -253,8 +256,12 @@ pub fn lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
             "{} is behind by {count} packages: run 'edge-build lock' without --check",
             args.out.display()
         ),
-        true => Ok(()),
-        false => new.save(&args.out),
+        true => return Ok(()),
+        false => new.save(&args.out)?,
+    }
+    match args.download {
+        true => packages::download(&request, &new, &Progress::new("lock")),
+        false => Ok(()),
     }
 }
 

@@ -7,11 +7,15 @@ pub const STATUS: &str = "/usr/lib/sysimage/dpkg/status";
 /// Holds a `.list` of the files of each package.
 pub const INFO: &str = "/usr/lib/sysimage/dpkg/info/";
 
-/// What the status says of a package.
+/// What the status, or a package's own `control`, says of a package.
 #[derive(Debug, Clone, Copy)]
 pub struct Stanza<'a>(&'a str);
 
 impl<'a> Stanza<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// The first line of a field.
     pub fn field(&self, name: &str) -> Option<&'a str> {
         let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');

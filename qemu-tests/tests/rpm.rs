@@ -24,14 +24,20 @@ const REF: &str = "edge/13/x86_64/rpm";
 fn a_tree_of_rpms_boots_upgrades_and_goes_back() -> Result<()> {
     let lab = Lab::open(BOARD)?;
     let dir = tempfile::tempdir_in(&lab.runs)?;
-    let tree = Tree::new(&lab, dir.path())?;
+    let mut tree = Tree::new(&lab, dir.path())?;
     let first = tree.compose(&[])?;
     look(&tree, &first)?;
-    ensure!(
-        tree.compose(&["--no-cache".as_ref()])? == first,
-        "composed again it is another commit"
-    );
     tree.refuses_what_is_not_signed()?;
+    let lock = dir.path().join("rpm.lock.json");
+    tree.command("lock", &tree.treefile, &["--out".as_ref(), lock.as_ref()])?
+        .run()?;
+    // From here on there is no repository.
+    tree.repository = None;
+    let locked: [&OsStr; 3] = ["--no-cache".as_ref(), "--locked".as_ref(), lock.as_ref()];
+    ensure!(
+        tree.compose(&locked)? == first,
+        "composed by its lock it is another commit"
+    );
 
     tree.site.release(&first)?;
     let mut node = tree.boot(lab, &first)?;
@@ -79,7 +85,7 @@ struct Tree {
     site: Site,
     dir: PathBuf,
     treefile: PathBuf,
-    _repository: Web,
+    repository: Option<Web>,
 }
 
 impl Tree {
@@ -109,17 +115,26 @@ impl Tree {
             site,
             dir: dir.to_owned(),
             treefile,
-            _repository: web,
+            repository: Some(web),
         })
     }
 
     fn compose(&self, more: &[&OsStr]) -> Result<CommitChecksum> {
-        let printed = self.command(&self.treefile, more)?.text()?;
+        let where_to = self.where_to();
+        let where_to: Vec<&OsStr> = where_to.iter().map(PathBuf::as_os_str).collect();
+        let printed = self
+            .command("compose", &self.treefile, &[&where_to[..], more].concat())?
+            .text()?;
         Ok(printed.trim().parse()?)
     }
 
+    fn where_to(&self) -> [PathBuf; 4] {
+        let (repo, keys) = (self.site.repo(), self.site.keys.clone());
+        ["--repo".into(), repo, "--keys".into(), keys]
+    }
+
     /// The same time, and so the same commit.
-    fn command(&self, treefile: &Path, more: &[&OsStr]) -> Result<Cmd> {
+    fn command(&self, command: &str, treefile: &Path, more: &[&OsStr]) -> Result<Cmd> {
         let updater = lab::target_dir(&lab::workspace()?).join("rpm");
         let updater = fs::read_dir(&updater)
             .with_context(|| format!("listing {}: run 'make rpm' first", updater.display()))?
@@ -131,13 +146,13 @@ impl Tree {
         if refs.exists() {
             fs::remove_file(&refs)?;
         }
-        Ok(self
-            .site
-            .edge_build("compose")
+        Ok(Cmd::new(&self.site.builder)
+            .arg(command)
             .args(["--board", BOARD, "--rpm"])
             .arg(updater)
             .args(more)
             .arg(treefile)
+            .current_dir(lab::workspace()?)
             .env("SOURCE_DATE_EPOCH", "1790000000"))
     }
 
@@ -171,7 +186,11 @@ impl Tree {
             .collect();
         fs::write(&repo, lines.join("\n"))?;
         let name = self.treefile.file_name().context("no name")?;
-        let refused = self.command(&dir.join(name), &[])?.complete()?;
+        let where_to = self.where_to();
+        let where_to: Vec<&OsStr> = where_to.iter().map(PathBuf::as_os_str).collect();
+        let refused = self
+            .command("compose", &dir.join(name), &where_to)?
+            .complete()?;
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         ensure!(
             !refused.status.success() && said.contains("gpgkey"),
@@ -221,7 +240,7 @@ fn debian_packages(lab: &Lab, dir: &Path) -> Result<Debs> {
     let treefile = lab::write_treefile(&treefiles, &dir.join("debian"), &lab.ssh_key)?;
     let path = dir.join("debian.lock.json");
     Cmd::new(&lab.site.builder)
-        .args(["lock", "--board", BOARD, "--deb"])
+        .args(["lock", "--download", "--board", BOARD, "--deb"])
         .arg(lab::updater_package(&lab::workspace()?, "amd64")?)
         .arg("--out")
         .arg(&path)

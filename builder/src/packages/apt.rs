@@ -56,7 +56,7 @@ pub fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
         .map_or("trixie", |source| source.suite.as_str());
     let local = local::publish(request.local_debs, request.work, "local")?;
     let packages = wanted(request, local.as_ref());
-    let mut sums: Vec<String> = local.iter().flat_map(|l| l.sums.clone()).collect();
+    let mut sums: Vec<String> = local.iter().flat_map(local::Repository::sums).collect();
     let mut lines: Vec<String> = local.iter().map(local::Repository::line).collect();
     let mut signed: &[sources::Source] = &[];
     let mut releases = Vec::new();
@@ -69,8 +69,9 @@ pub fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
         }
         Some(lock) => {
             step.done();
+            lock.check_local(local.as_ref().map_or(&[], |l| &l.packages))?;
             let pool = pool::publish(request, lock, &sources, suite, progress)?;
-            sums.extend(pool.sums.iter().cloned());
+            sums.extend(pool.sums());
             lines.insert(0, pool.line());
         }
     }
@@ -99,7 +100,7 @@ pub fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
 pub fn wanted(request: &Request, local: Option<&local::Repository>) -> BTreeSet<String> {
     let mut packages = request.treefile.packages.clone();
     packages.insert(request.board.kernel.clone());
-    packages.extend(local.iter().flat_map(|l| l.names.iter().cloned()));
+    packages.extend(local.into_iter().flat_map(local::Repository::names));
     packages
 }
 

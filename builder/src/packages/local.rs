@@ -3,25 +3,37 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 use sha2::{Digest, Sha256};
 
+use crate::dpkg::Stanza;
 use crate::interrupt::WorkDir;
+use crate::lock::Local;
 
 /// A flat repository in the work folder.
 pub struct Repository {
     pub dir: PathBuf,
-    /// What the packages are called.
-    pub names: Vec<String>,
-    /// SHA-256 of each, sorted.
-    pub sums: Vec<String>,
+    /// Sorted.
+    pub packages: Vec<Local>,
 }
 
 impl Repository {
     /// The line of apt's sources. Its files were named by the caller: there is nothing to sign.
     pub fn line(&self) -> String {
         format!("deb [trusted=yes] copy:{} ./", self.dir.display())
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.packages.iter().map(|package| package.name.clone())
+    }
+
+    /// SHA-256 of each, sorted.
+    pub fn sums(&self) -> Vec<String> {
+        let sums = self.packages.iter().map(|package| package.sha256.clone());
+        let mut sums: Vec<String> = sums.collect();
+        sums.sort();
+        sums
     }
 }
 
@@ -32,26 +44,23 @@ pub fn publish(debs: &[PathBuf], work: &WorkDir, name: &str) -> Result<Option<Re
     }
     let mut repository = Repository {
         dir: work.sub(name)?,
-        names: Vec::new(),
-        sums: Vec::new(),
+        packages: Vec::new(),
     };
     let mut index = String::new();
     for deb in debs {
         let entry =
             entry(deb, &repository.dir).with_context(|| format!("adding {}", deb.display()))?;
         index.push_str(&entry.stanza);
-        repository.names.push(entry.name);
-        repository.sums.push(entry.sum);
+        repository.packages.push(entry.package);
     }
-    repository.sums.sort();
+    repository.packages.sort();
     let path = repository.dir.join("Packages");
     fs::write(&path, index).with_context(|| format!("writing {}", path.display()))?;
     Ok(Some(repository))
 }
 
 struct Entry {
-    name: String,
-    sum: String,
+    package: Local,
     stanza: String,
 }
 
@@ -62,20 +71,28 @@ fn entry(deb: &Path, dir: &Path) -> Result<Entry> {
         .map(|b| format!("{b:02x}"))
         .collect();
     let control = Cmd::new("dpkg-deb").arg("-f").arg(deb).text()?;
-    let name = control
-        .lines()
-        .find_map(|line| line.strip_prefix("Package: "))
-        .ok_or_else(|| anyhow!("it names no package"))?
-        .to_owned();
+    let control = control.trim_end();
+    let field = |name: &str| -> Result<String> {
+        let found = Stanza::new(control).field(name);
+        Ok(found
+            .with_context(|| format!("it has no {name}"))?
+            .to_owned())
+    };
+    let package = Local {
+        name: field("Package")?,
+        version: field("Version")?,
+        arch: field("Architecture")?,
+        size: u64::try_from(bytes.len())?,
+        sha256: sum,
+    };
     // A name without the characters that an address would have to escape.
-    let file = format!("{name}-{sum}.deb");
+    let file = format!("{}-{}.deb", package.name, package.sha256);
     fs::write(dir.join(&file), &bytes)?;
     let stanza = format!(
-        "{}\nFilename: ./{file}\nSize: {}\nSHA256: {sum}\n\n",
-        control.trim_end(),
-        bytes.len()
+        "{control}\nFilename: ./{file}\nSize: {}\nSHA256: {}\n\n",
+        package.size, package.sha256
     );
-    Ok(Entry { name, sum, stanza })
+    Ok(Entry { package, stanza })
 }
 
 #[cfg(test)]
@@ -98,10 +115,11 @@ mod tests {
             .unwrap();
         let work = WorkDir::new_in(dir.path()).unwrap();
         let repository = publish(&[deb], &work, "local").unwrap().unwrap();
-        assert_eq!(repository.names, ["own"]);
+        let names: Vec<String> = repository.names().collect();
+        assert_eq!(names, ["own"]);
         let index = fs::read_to_string(repository.dir.join("Packages")).unwrap();
         assert!(
-            index.starts_with("Package: own\n") && index.contains(&repository.sums[0]),
+            index.starts_with("Package: own\n") && index.contains(&repository.sums()[0]),
             "{index}"
         );
         assert!(publish(&[], &work, "none").unwrap().is_none());

@@ -73,15 +73,33 @@ pub fn install(request: &Request, root: &Path, progress: &Progress) -> Result<La
         }
         None => build(request, &prepared, root, progress)?,
     };
-    check_excluded(request.treefile, &layer)?;
+    check(request, &layer)?;
     Ok(layer)
 }
 
 /// As [`install`], whatever the cache holds; the new layer replaces the cached one.
 pub fn install_afresh(request: &Request, root: &Path, progress: &Progress) -> Result<Layer> {
     let layer = build(request, &prepare(request, progress)?, root, progress)?;
-    check_excluded(request.treefile, &layer)?;
+    check(request, &layer)?;
     Ok(layer)
+}
+
+/// Fetches the packages of a lock into the cache, for composes without a network.
+pub fn download(request: &Request, lock: &Lock, progress: &Progress) -> Result<()> {
+    if request.treefile.rpms.is_some() {
+        // To know their sums is to have fetched them.
+        return Ok(());
+    }
+    let sources = sources::collect(request.treefile, request.mirrors)?;
+    pool::fetch_all(request, lock, &sources, progress).map(drop)
+}
+
+fn check(request: &Request, layer: &Layer) -> Result<()> {
+    check_excluded(request.treefile, layer)?;
+    match request.lock {
+        Some(lock) => lock.check_installed(&layer.packages),
+        None => Ok(()),
+    }
 }
 
 fn check_excluded(treefile: &Treefile, layer: &Layer) -> Result<()> {

@@ -15,8 +15,7 @@ use crate::interrupt;
 use crate::lock::{Lock, Locked};
 use crate::progress::Progress;
 
-/// Fetches what the cache lacks and publishes all of it under the name of `suite`, by which mmdebstrap finds the
-/// essential packages.
+/// Publishes the packages of a lock under the name of `suite`, by which mmdebstrap finds the essential packages.
 pub fn publish(
     request: &Request,
     lock: &Lock,
@@ -24,11 +23,26 @@ pub fn publish(
     suite: &str,
     progress: &Progress,
 ) -> Result<Repository> {
+    let files = fetch_all(request, lock, sources, progress)?;
+    let files: Vec<PathBuf> = files.into_iter().collect();
+    let repository = local::publish(&files, request.work, "locked")?;
+    let repository = repository.context("the lock holds no packages")?;
+    write_release(&repository.dir, suite)?;
+    Ok(repository)
+}
+
+/// The files of a lock's packages in the cache, after those that it lacked were fetched.
+pub fn fetch_all(
+    request: &Request,
+    lock: &Lock,
+    sources: &[Source],
+    progress: &Progress,
+) -> Result<BTreeSet<PathBuf>> {
     let dir = request.cache.join("debs");
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let all: Vec<&Locked> = lock.packages.iter().chain(&lock.firmware).collect();
     let step = progress.count("fetching locked packages", all.len() as u64);
-    let mut files = Vec::new();
+    let mut files = BTreeSet::new();
     let mut fetched = 0;
     for package in all {
         interrupt::check()?;
@@ -38,19 +52,11 @@ pub fn publish(
                 .with_context(|| format!("locked package {} {}", package.name, package.version))?;
             fetched += 1;
         }
-        files.push(path);
+        files.insert(path);
         step.advance(1);
     }
     step.done_with(&format!("{fetched} of {}", files.len()));
-    let files: Vec<PathBuf> = files
-        .into_iter()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let repository = local::publish(&files, request.work, "locked")?;
-    let repository = repository.context("the lock holds no packages")?;
-    write_release(&repository.dir, suite)?;
-    Ok(repository)
+    Ok(files)
 }
 
 /// From the first mirror that has these bytes.

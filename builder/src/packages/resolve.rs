@@ -9,6 +9,7 @@ use edge_ota::cmd::Cmd;
 use super::explain::Explainer;
 use super::{Request, apt, local, sources};
 use crate::lock::{Lock, Locked};
+use crate::tree::rooted;
 
 /// Fetched beside the packages of the tree, and unpacked only.
 const ESSENTIAL: &str = "?essential";
@@ -46,7 +47,38 @@ pub fn resolve(request: &Request) -> Result<Lock> {
             &uris,
         )?);
     }
-    Ok(Lock::new(request.board.name.clone(), packages, firmware))
+    Ok(Lock::new(
+        request.board.name.clone(),
+        snapshot(&root.join("state/lists"))?,
+        packages,
+        firmware,
+        local.map(|l| l.packages).unwrap_or_default(),
+    ))
+}
+
+/// The newest `Date:` of the `InRelease` and `Release` files that apt has read.
+fn snapshot(lists: &Path) -> Result<u64> {
+    let mut newest = None;
+    for name in rooted::names(lists)? {
+        if name.ends_with("Release") {
+            let text = rooted::read_text(&lists.join(&name))?;
+            let date = date_of(&text).with_context(|| format!("{name} has no Date"))?;
+            newest = newest.max(Some(seconds(date)?));
+        }
+    }
+    newest.context("no source has an InRelease file")
+}
+
+fn date_of(release: &str) -> Option<&str> {
+    let mut lines = release.lines();
+    lines.find_map(|line| line.strip_prefix("Date:").map(str::trim))
+}
+
+/// Of a date as in e-mail.
+fn seconds(date: &str) -> Result<u64> {
+    let text = Cmd::new("date").args(["-u", "-d", date, "+%s"]).text();
+    let seconds = text.and_then(|text| Ok(text.trim().parse()?));
+    seconds.with_context(|| format!("reading the date '{date}'"))
 }
 
 fn configure(root: &Path, lines: &[String], request: &Request) -> Result<std::path::PathBuf> {
@@ -123,6 +155,23 @@ fn one(line: &str, uris: &[&str]) -> Result<Locked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_date_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(snapshot(dir.path()).is_err());
+        let put = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        put(
+            "a_dists_t_InRelease",
+            "Suite: t\nDate: Tue, 14 Nov 2023 22:13:20 UTC\n",
+        );
+        put("b_Release", "Date: Tue, 14 Nov 2023 22:13:21 +0000\n");
+        put("b_Packages", "Package: x\n");
+        assert_eq!(snapshot(dir.path()).unwrap(), 1_700_000_001);
+        put("c_InRelease", "Suite: t\n");
+        let error = snapshot(dir.path()).unwrap_err().to_string();
+        assert_eq!(error, "c_InRelease has no Date");
+    }
 
     #[test]
     fn what_apt_prints_becomes_a_lock() {

@@ -14,8 +14,9 @@ use super::{Package, Request, apt, firmware, unpack};
 use crate::board;
 use crate::foreign;
 use crate::interrupt;
-use crate::lock::{Lock, Locked};
+use crate::lock::{Local, Lock, Locked};
 use crate::progress::{Progress, Step};
+use crate::tree::rooted;
 use crate::treefile::rpms::{Repository, Rpms};
 
 /// Rises when the same RPMs give another layer.
@@ -43,9 +44,52 @@ pub fn resolve(request: &Request, rpms: &Rpms) -> Result<Lock> {
     let locked = |all: Vec<Rpm>| all.into_iter().map(|rpm| rpm.locked).collect();
     Ok(Lock::new(
         request.board.name.clone(),
+        snapshot(&request.cache.join("dnf"), &rpms.repos)?,
         locked(found.packages),
         locked(found.firmware),
+        locals(&local_files(request)?),
     ))
+}
+
+fn local_files(request: &Request) -> Result<Vec<Rpm>> {
+    let files: std::io::Result<Vec<PathBuf>> =
+        request.local_debs.iter().map(std::path::absolute).collect();
+    describe(&files?)
+}
+
+fn locals(rpms: &[Rpm]) -> Vec<Local> {
+    let of = |l: &Locked| Local {
+        name: l.name.clone(),
+        version: l.version.clone(),
+        arch: l.arch.clone(),
+        size: l.size,
+        sha256: l.sha256.clone(),
+    };
+    rpms.iter().map(|rpm| of(&rpm.locked)).collect()
+}
+
+/// The newest revision of the repositories whose metadata dnf has fetched: Unix seconds, by createrepo.
+fn snapshot(cache: &Path, repos: &[Repository]) -> Result<u64> {
+    let mut newest = None;
+    for name in rooted::names(cache)? {
+        let of_repo = |repo: &Repository| {
+            let rest = name
+                .strip_prefix(&repo.id)
+                .and_then(|rest| rest.strip_prefix('-'));
+            rest.is_some_and(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        let path = cache.join(&name).join("repodata/repomd.xml");
+        if repos.iter().any(of_repo) && path.exists() {
+            let text = rooted::read_text(&path)?;
+            newest = newest.max(revision(&text));
+        }
+    }
+    newest.context("no repository says when its metadata was made")
+}
+
+fn revision(repomd: &str) -> Option<u64> {
+    let (_, rest) = repomd.split_once("<revision>")?;
+    rest.split_once('<')?.0.trim().parse().ok()
 }
 
 pub fn prepare(request: &Request, rpms: &Rpms, progress: &Progress) -> Result<Prepared> {
@@ -55,9 +99,10 @@ pub fn prepare(request: &Request, rpms: &Rpms, progress: &Progress) -> Result<Pr
         None => fetch(request, rpms)?,
         Some(lock) => fetch_locked(request, rpms, lock)?,
     };
-    let local: std::io::Result<Vec<PathBuf>> =
-        request.local_debs.iter().map(std::path::absolute).collect();
-    let local = describe(&local?)?;
+    let local = local_files(request)?;
+    if let Some(lock) = request.lock {
+        lock.check_local(&locals(&local))?;
+    }
     let all = || found.packages.iter().chain(&local);
     step.done_with(&format!("{} packages", all().count()));
     let script = format!(
@@ -586,5 +631,74 @@ fn explain(treefile: &Path, lines: &[String], error: anyhow::Error) -> anyhow::E
         None => error.context(format!(
             "resolving the packages of {file} (Debian: dnf, dnf-plugins-core, rpm, sqlite3)"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::treefile::rpms;
+
+    #[test]
+    fn what_dnf_says_becomes_one_line() {
+        let table: [(&[&str], &str); 4] = [
+            (
+                &["Error: Unable to find a match: a b"],
+                "t.yaml: no package 'a', 'b' in its repositories: check the name, or add the repository that has it",
+            ),
+            (
+                &[
+                    "Error: ",
+                    " Problem: conflicting requests",
+                    "  - nothing provides x needed by y",
+                ],
+                "t.yaml: packages do not fit together: nothing provides x needed by y",
+            ),
+            (
+                &["Error: Failed to download metadata for repo 'r': Cannot download repomd.xml"],
+                "t.yaml: dnf: Failed to download metadata for repo 'r': Cannot download repomd.xml",
+            ),
+            (
+                &[],
+                "resolving the packages of t.yaml (Debian: dnf, dnf-plugins-core, rpm, sqlite3): tail",
+            ),
+        ];
+        for (lines, expected) in table {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let error = explain(Path::new("t.yaml"), &lines, anyhow!("tail"));
+            assert_eq!(format!("{error:#}"), expected);
+        }
+    }
+
+    #[test]
+    fn dnf_gets_the_repositories_of_the_treefile_switched_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[r]\nbaseurl=http://mirror.example\nenabled=0\ngpgcheck=1\ngpgkey=k.asc https://mirror.example/k\n";
+        fs::write(dir.path().join("x.repo"), text).unwrap();
+        let repo = rpms::find(dir.path(), "r").unwrap().unwrap();
+        let key = dir.path().join("k.asc");
+        assert_eq!(
+            sections([repo].iter()),
+            format!(
+                "[r]\nenabled=1\nbaseurl=http://mirror.example\ngpgcheck=1\ngpgkey=file://{} https://mirror.example/k\n",
+                key.display()
+            )
+        );
+    }
+
+    #[test]
+    fn the_age_of_a_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = |id: &str| Repository {
+            id: id.to_owned(),
+            file: PathBuf::new(),
+            options: vec![],
+        };
+        for (name, revision) in [("a-1f", "12"), ("a-b-2", "99"), ("b-0", "7")] {
+            let text = format!("<repomd>\n  <revision>{revision}</revision>\n");
+            rooted::put(&dir.path().join(name).join("repodata/repomd.xml"), text).unwrap();
+        }
+        assert_eq!(snapshot(dir.path(), &[repo("a"), repo("b")]).unwrap(), 12);
+        assert!(snapshot(dir.path(), &[repo("c")]).is_err());
     }
 }
