@@ -121,7 +121,7 @@ impl Tree {
 
     fn compose(&self, more: &[&OsStr]) -> Result<CommitChecksum> {
         let where_to = self.where_to();
-        let where_to: Vec<&OsStr> = where_to.iter().map(PathBuf::as_os_str).collect();
+        let where_to: Vec<&OsStr> = where_to.iter().map(|path| path.as_os_str()).collect();
         let printed = self
             .command("compose", &self.treefile, &[&where_to[..], more].concat())?
             .text()?;
@@ -187,7 +187,7 @@ impl Tree {
         fs::write(&repo, lines.join("\n"))?;
         let name = self.treefile.file_name().context("no name")?;
         let where_to = self.where_to();
-        let where_to: Vec<&OsStr> = where_to.iter().map(PathBuf::as_os_str).collect();
+        let where_to: Vec<&OsStr> = where_to.iter().map(|path| path.as_os_str()).collect();
         let refused = self
             .command("compose", &dir.join(name), &where_to)?
             .complete()?;
