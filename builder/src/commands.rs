@@ -240,7 +240,8 @@ pub fn lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
         cache: &cli.cache,
         work: &work_dir(cli)?,
     };
-    let new = packages::resolve(&request)?;
+    let progress = Progress::new("lock");
+    let new = packages::resolve(&request, &progress)?;
     let old = match args.check {
         true => Lock::load(&args.out)?,
         false => Lock::load_current(&args.out)?,
@@ -260,7 +261,7 @@ pub fn lock(cli: &Cli, args: &cli::Lock) -> Result<()> {
         false => new.save(&args.out)?,
     }
     match args.download {
-        true => packages::download(&request, &new, &Progress::new("lock")),
+        true => packages::download(&request, &new, &progress),
         false => Ok(()),
     }
 }

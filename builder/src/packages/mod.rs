@@ -145,9 +145,9 @@ fn prepare(request: &Request, progress: &Progress) -> Result<Prepared> {
 }
 
 /// The lock of what a compose would install now.
-pub fn resolve(request: &Request) -> Result<Lock> {
+pub fn resolve(request: &Request, progress: &Progress) -> Result<Lock> {
     match &request.treefile.rpms {
-        Some(rpms) => rpm::resolve(request, rpms),
+        Some(rpms) => rpm::resolve(request, rpms, progress),
         None => resolve::resolve(request),
     }
 }

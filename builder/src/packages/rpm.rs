@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::ChildStdout;
 
 use anyhow::{Context, Result, anyhow, bail};
 use edge_ota::cmd::Cmd;
@@ -25,6 +27,8 @@ const FORMAT: u32 = 1;
 /// How many lines of what rpm and scripts said are shown of a failure.
 const TOLD: usize = 6;
 
+const FETCHING: &str = "fetching packages";
+
 const SCRIPT: &str = include_str!("rpm.sh");
 
 pub struct Prepared {
@@ -39,8 +43,10 @@ pub struct Prepared {
 }
 
 /// The lock of what a compose would install now.
-pub fn resolve(request: &Request, rpms: &Rpms) -> Result<Lock> {
-    let found = fetch(request, rpms)?;
+pub fn resolve(request: &Request, rpms: &Rpms, progress: &Progress) -> Result<Lock> {
+    let mut step = progress.step(FETCHING);
+    let found = fetch(request, rpms, &mut step)?;
+    step.done();
     let locked = |all: Vec<Rpm>| all.into_iter().map(|rpm| rpm.locked).collect();
     Ok(Lock::new(
         request.board.name.clone(),
@@ -94,10 +100,10 @@ fn revision(repomd: &str) -> Option<u64> {
 
 pub fn prepare(request: &Request, rpms: &Rpms, progress: &Progress) -> Result<Prepared> {
     let emulated = foreign::is_emulated(Path::new("/"), &request.board.arch)?;
-    let step = progress.step("fetching packages");
+    let mut step = progress.step(FETCHING);
     let found = match request.lock {
-        None => fetch(request, rpms)?,
-        Some(lock) => fetch_locked(request, rpms, lock)?,
+        None => fetch(request, rpms, &mut step)?,
+        Some(lock) => fetch_locked(request, rpms, lock, &mut step)?,
     };
     let local = local_files(request)?;
     if let Some(lock) = request.lock {
@@ -267,7 +273,7 @@ struct Found {
 }
 
 /// What the repositories have now, in the cache by content; each package's signature is checked.
-fn fetch(request: &Request, rpms: &Rpms) -> Result<Found> {
+fn fetch(request: &Request, rpms: &Rpms, step: &mut Step) -> Result<Found> {
     let board = rpm_board(request)?;
     let dnf = Dnf::new(request, rpms, rpms.repos.iter())?;
     let mut wanted: BTreeSet<&str> = request
@@ -284,18 +290,18 @@ fn fetch(request: &Request, rpms: &Rpms) -> Result<Found> {
         .filter_map(|path| path.to_str())
         .collect();
     let wanted: Vec<&str> = wanted.into_iter().chain(local).collect();
-    let packages = dnf.install(&wanted)?;
+    let packages = dnf.install(&wanted, step)?;
     interrupt::check()?;
     let names: Vec<&str> = board.firmware.iter().map(|f| f.package.as_str()).collect();
     let firmware = match names.is_empty() {
         true => Vec::new(),
-        false => dnf.download(&names)?,
+        false => dnf.download(&names, step)?,
     };
     Ok(Found { packages, firmware })
 }
 
 /// The files of a lock: from the cache, else from the repositories by their exact versions.
-fn fetch_locked(request: &Request, rpms: &Rpms, lock: &Lock) -> Result<Found> {
+fn fetch_locked(request: &Request, rpms: &Rpms, lock: &Lock, step: &mut Step) -> Result<Found> {
     let all = || lock.packages.iter().chain(&lock.firmware);
     let missing: Vec<&Locked> = all()
         .filter(|l| !kept(request, &l.sha256).exists())
@@ -307,7 +313,7 @@ fn fetch_locked(request: &Request, rpms: &Rpms, lock: &Lock) -> Result<Found> {
             .map(|l| format!("{}-{}.{}", l.name, l.version, l.arch))
             .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        Dnf::new(request, rpms, repos)?.download(&names)?;
+        Dnf::new(request, rpms, repos)?.download(&names, step)?;
     }
     if let Some(gone) = all().find(|l| !kept(request, &l.sha256).exists()) {
         bail!(
@@ -390,15 +396,19 @@ impl<'a> Dnf<'a> {
     }
 
     /// Fetches what an installation of these comes to.
-    fn install(&self, names: &[&str]) -> Result<Vec<Rpm>> {
+    fn install(&self, names: &[&str], step: &mut Step) -> Result<Vec<Rpm>> {
         let to = self.request.work.sub("rpms")?;
         let dir = format!("--downloaddir={}", to.display());
-        self.run(&["--noplugins", "--downloadonly", &dir, "install"], names)?;
+        self.run(
+            &["--noplugins", "--downloadonly", &dir, "install"],
+            names,
+            step,
+        )?;
         self.keep(&to)
     }
 
     /// Fetches these and nothing that they need.
-    fn download(&self, names: &[&str]) -> Result<Vec<Rpm>> {
+    fn download(&self, names: &[&str], step: &mut Step) -> Result<Vec<Rpm>> {
         let to = self.request.work.sub("rpms-alone")?;
         let dir = format!("--downloaddir={}", to.display());
         let arch = self.request.board.arch.rpm.as_str();
@@ -411,25 +421,25 @@ impl<'a> Dnf<'a> {
         self.run(
             &[&plugin[..], &["--arch", arch, "--arch", "noarch"]].concat(),
             names,
+            step,
         )?;
         self.keep(&to)
     }
 
-    fn run(&self, options: &[&str], names: &[&str]) -> Result<()> {
+    fn run(&self, options: &[&str], names: &[&str], step: &mut Step) -> Result<()> {
         let mut errors = Vec::new();
         let result = Cmd::new("dnf")
-            .args(["-y", "-q", "--refresh"])
+            .args(["-y", "--refresh"])
             .args(&self.options)
             .args(options)
             .args(names)
             .env("HOME", self.request.work.path())
             .env("LC_ALL", "C.UTF-8")
             .run_with(
-                |mut out| Ok(std::io::copy(&mut out, &mut std::io::sink())?),
+                |out| note_downloads(out, step),
                 |line| errors.push(line.to_owned()),
             );
         interrupt::check()?;
-        let result = result.map(drop::<u64>);
         result.map_err(|e| explain(&self.request.treefile.path, &errors, e))
     }
 
@@ -456,6 +466,21 @@ impl<'a> Dnf<'a> {
         }
         Ok(rpms)
     }
+}
+
+/// Lines of `(3/185): name.rpm …`.
+fn note_downloads(out: ChildStdout, step: &mut Step) -> Result<()> {
+    for line in BufReader::new(out).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        if let Some((count, _)) = line
+            .strip_prefix('(')
+            .and_then(|rest| rest.split_once("): "))
+        {
+            step.note(count);
+        }
+    }
+    Ok(())
 }
 
 fn put(dir: &Path, name: &str, text: &str) -> Result<()> {
