@@ -576,9 +576,13 @@ fn check_signatures(keys: &Path, files: &[PathBuf]) -> Result<()> {
     let name = bad
         .and_then(|line| line.split(": ").next())
         .and_then(|path| path.rsplit('/').next());
-    bail!(
+    bail!(not_signed(name))
+}
+
+fn not_signed(package: Option<&str>) -> String {
+    format!(
         "{} is not signed by a key of its repository: check gpgkey in the .repo file, or ask who made it",
-        name.unwrap_or("a package")
+        package.unwrap_or("a package")
     )
 }
 
@@ -647,6 +651,18 @@ fn explain(treefile: &Path, lines: &[String], error: anyhow::Error) -> anyhow::E
             "{file}: no package '{names}' in its repositories: check the name, or add the repository that has it"
         );
     }
+    if lines.iter().any(|line| line.contains("GPG check FAILED")) {
+        let of = |line: &String| {
+            let line = line.trim();
+            let name = line
+                .strip_prefix("Public key for ")
+                .or(line.strip_prefix("Package "));
+            name.and_then(|rest| rest.split(' ').next())
+                .map(str::to_owned)
+        };
+        let name = lines.iter().find_map(of);
+        return anyhow!("{file}: {}", not_signed(name.as_deref()));
+    }
     let unmet = all("- ");
     if !unmet.is_empty() {
         return anyhow!("{file}: packages do not fit together: {}", unmet.join("; "));
@@ -666,7 +682,14 @@ mod tests {
 
     #[test]
     fn what_dnf_says_becomes_one_line() {
-        let table: [(&[&str], &str); 4] = [
+        let table: [(&[&str], &str); 5] = [
+            (
+                &[
+                    "Public key for a-1-2.noarch.rpm is not installed. Failing package is: a-1-2",
+                    "Error: GPG check FAILED",
+                ],
+                "t.yaml: a-1-2.noarch.rpm is not signed by a key of its repository: check gpgkey in the .repo file, or ask who made it",
+            ),
             (
                 &["Error: Unable to find a match: a b"],
                 "t.yaml: no package 'a', 'b' in its repositories: check the name, or add the repository that has it",
