@@ -6,6 +6,7 @@ mod document;
 mod finish;
 mod fragment;
 mod include;
+mod pattern;
 mod print;
 mod schema;
 mod substitute;
@@ -20,6 +21,7 @@ use edge_ota::types::RefName;
 pub use accounts::Check;
 use condition::Value;
 use include::Merged;
+pub use pattern::Pattern;
 pub use values::{InitramfsMaker, KernelOption, KernelVersion};
 
 /// Debian 13; its suites follow from it.
@@ -51,6 +53,7 @@ pub struct Treefile {
     pub finalize: Vec<PathBuf>,
     /// Below the root of the tree, without a leading slash.
     pub remove_files: Vec<PathBuf>,
+    pub remove_from_packages: Vec<RemoveFrom>,
     pub add_files: Vec<AddFile>,
     pub readonly_executables: bool,
     pub etc_group_members: Vec<String>,
@@ -77,6 +80,13 @@ pub struct Treefile {
     pub kernel_modules: Vec<String>,
     pub modules_load: Vec<String>,
     pub health_units: Vec<String>,
+}
+
+/// Files that a package brings and the tree does without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoveFrom {
+    pub package: String,
+    pub patterns: Vec<Pattern>,
 }
 
 /// A file that is copied into the tree.
