@@ -22,7 +22,7 @@ use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
 use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
-use crate::tree::{abi, dracut, layout};
+use crate::tree::{abi, dracut, layout, trim};
 use crate::treefile::{InitramfsMaker, Treefile};
 use crate::{accounts, sign};
 
@@ -130,6 +130,8 @@ fn commit(
     let treefile = request.treefile;
     interrupt::check()?;
     let step = progress.step("laying the tree out");
+    trim::apply(root, &treefile.remove_from_packages)
+        .with_context(|| treefile.path.display().to_string())?;
     layout::scrub(root)?;
     accounts::settle(root, succession, treefile)
         .with_context(|| treefile.path.display().to_string())?;

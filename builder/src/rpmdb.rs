@@ -84,12 +84,12 @@ impl Opened {
     }
 }
 
-/// The files of all packages of a root file system; none where it has no such database.
-pub fn files_of(root: &Path) -> Result<BTreeMap<String, String>> {
+/// Packages and the paths of each in a root file system; none where it has no such database.
+pub fn paths_of(root: &Path) -> Result<Vec<(String, String)>> {
     let dir = root.join(DIR);
     match dir.join("rpmdb.sqlite").exists() {
-        true => Ok(files(&query(&dir, FILES)?)),
-        false => Ok(BTreeMap::new()),
+        true => Ok(pairs(&query(&dir, FILES)?)),
+        false => Ok(Vec::new()),
     }
 }
 
@@ -103,7 +103,10 @@ fn read(dir: &Path) -> Result<Database> {
     packages.sort();
     Ok(Database {
         packages,
-        files: files(&query(dir, FILES)?),
+        files: pairs(&query(dir, FILES)?)
+            .into_iter()
+            .map(|(package, path)| (path, package))
+            .collect(),
     })
 }
 
@@ -133,10 +136,11 @@ fn package(line: &str) -> Option<Installed> {
     })
 }
 
-fn files(text: &str) -> BTreeMap<String, String> {
+/// Package and path.
+fn pairs(text: &str) -> Vec<(String, String)> {
     let pair = |line: &str| {
         let (package, path) = line.split_once('\t')?;
-        Some((path.to_owned(), package.to_owned()))
+        Some((package.to_owned(), path.to_owned()))
     };
     text.lines().filter_map(pair).collect()
 }
@@ -154,8 +158,8 @@ mod tests {
         );
         assert_eq!((found.url, found.licence.as_str()), (None, "MIT"));
         assert_eq!(package("a\t1"), None);
-        let files = files("a\t/usr/bin/a\nb\t/etc/b c\n(none)\n");
-        assert_eq!(files["/etc/b c"], "b");
-        assert_eq!(files.len(), 2);
+        let pairs = pairs("a\t/usr/bin/a\nb\t/etc/b c\n(none)\n");
+        assert_eq!(pairs.len(), 2);
+        assert_eq!(pairs[1], ("b".to_owned(), "/etc/b c".to_owned()));
     }
 }

@@ -1,6 +1,6 @@
 //! From an unpacked root file system to a folder that can be committed.
 //!
-//! The order: [`layout::scrub`], [`node::apply`], [`layout::apply`], [`kernel::check`],
+//! The order: [`trim::apply`], [`layout::scrub`], [`node::apply`], [`layout::apply`], [`kernel::check`],
 //! [`initramfs::build`] or [`dracut::build`].
 
 pub mod abi;
@@ -13,5 +13,6 @@ pub mod layout;
 pub mod modules;
 pub mod node;
 pub mod rooted;
+pub mod trim;
 pub mod users;
 pub mod var;

@@ -22,6 +22,7 @@ ref: edge/13/x86_64/node
 packages: [tool]
 add-files: [[extra, /etc/extra.conf]]
 remove-files: [/usr/share/gone]
+remove-from-packages: [[tool, /usr/share/tool$]]
 mutate-os-release: '13'
 edge: {sysctls: {vm.max_map_count: 2}}
 ";
@@ -31,11 +32,15 @@ fn install(root: &Path, version: &str) {
     let put = |path: &str, text: &str| rooted::put(&root.join(path), text).unwrap();
     let status = format!("Package: tool\nStatus: install ok installed\nVersion: {version}\n");
     put("usr/lib/sysimage/dpkg/status", &status);
-    put("usr/lib/sysimage/dpkg/info/tool.list", "/usr\n/bin/tool\n");
+    put(
+        "usr/lib/sysimage/dpkg/info/tool.list",
+        "/usr\n/bin/tool\n/usr/share/tool\n",
+    );
     put("usr/bin/tool", version);
     put("usr/etc/passwd", "root:x:0:0::/:/bin/sh\n");
     put("usr/lib/sysctl.d/60-edge.conf", "vm.max_map_count = 1\n");
     put("usr/share/gone", "");
+    put("usr/share/tool", "");
 }
 
 fn commit(repo: &Path, root: &Path, kernel_size: u64) -> CommitChecksum {
@@ -81,6 +86,7 @@ fn each_difference_names_what_made_it() {
     put(&format!("usr/lib/modules/{RELEASE}/modules.dep"), "x");
     put(&format!("usr/lib/modules/{RELEASE}/initramfs.img"), "x");
     rooted::remove(&root.join("usr/share/gone")).unwrap();
+    rooted::remove(&root.join("usr/share/tool")).unwrap();
     rooted::set_mode(&root.join("usr/bin/edge-ota"), 0o4755).unwrap();
     rooted::set_mode(&root.join("usr/share"), 0o700).unwrap();
     let after = commit(&new, &root, 7);
@@ -103,12 +109,13 @@ fn each_difference_names_what_made_it() {
   /usr/share: mode 0755 → 0700 (a package's installation script)
   /usr/share/cache: added (a package's installation script)
   /usr/share/gone: removed (remove-files)
+  /usr/share/tool: removed (remove-from-packages)
 "
     );
     assert_eq!(files, expected);
     let complaint = verdict.complaint().unwrap();
     assert!(
-        complaint.contains("12 files differ, 1 packages"),
+        complaint.contains("differing files: 13, packages: 1"),
         "{complaint}"
     );
     let json = serde_json::to_value(&verdict).unwrap();

@@ -189,8 +189,8 @@ fn place_device_tree(root: &Path, kernel: &Kernel, wanted: Option<&str>) -> Resu
 /// The paths in /var that packages own.
 fn files_of_packages(root: &Path) -> Result<BTreeSet<String>> {
     let info = root.join("var/lib/dpkg/info");
-    let mut files: BTreeSet<String> = rpmdb::files_of(root)?.into_keys().collect();
-    files.retain(|path| path.starts_with("/var/"));
+    let of_rpms = rpmdb::paths_of(root)?.into_iter().map(|(_, path)| path);
+    let mut files: BTreeSet<String> = of_rpms.filter(|path| path.starts_with("/var/")).collect();
     for name in rooted::names(&info)?
         .iter()
         .filter(|name| name.ends_with(".list"))

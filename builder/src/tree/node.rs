@@ -129,7 +129,7 @@ fn add_file(root: &Path, file: &AddFile) -> Result<()> {
 }
 
 /// The place of an absolute path of the tree, its last part not followed.
-fn inside(root: &Path, path: &str) -> Result<PathBuf> {
+pub fn inside(root: &Path, path: &str) -> Result<PathBuf> {
     let path = Path::new(path);
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("not a file in the tree");

@@ -16,7 +16,7 @@ use super::include::Merged;
 use super::rpms::{self, Repository, Rpms};
 use super::schema::{self, Here};
 use super::values::{InitramfsMaker, KernelVersion};
-use super::{AddFile, Metadata, Suite, Treefile};
+use super::{AddFile, Metadata, RemoveFrom, Suite, Treefile};
 
 /// The first kernel with everything that a node needs.
 const KERNEL_MIN_VERSION: KernelVersion = KernelVersion {
@@ -128,6 +128,7 @@ fn read(
         postprocess_script: from.one("postprocess-script", |n| beside("script", n, merged))?,
         finalize: merged.finalize.values().cloned().collect(),
         remove_files: from.each("remove-files", in_tree)?,
+        remove_from_packages: from.each("remove-from-packages", remove_from)?,
         add_files: from.each("add-files", |n| add_file(n, merged))?,
         readonly_executables: from.truth("readonly-executables"),
         etc_group_members: once(from.each("etc-group-members", word)?),
@@ -457,6 +458,19 @@ fn add_file(node: &Node, merged: &Merged) -> Parsed<AddFile> {
     Ok(AddFile {
         source: beside("file", from, merged)?,
         target,
+    })
+}
+
+fn remove_from(node: &Node) -> Parsed<RemoveFrom> {
+    let [name, patterns @ ..] = node.items()? else {
+        return Err(
+            node.error("remove-from-packages takes lists: [package, regular expression, …]")
+        );
+    };
+    let patterns: Parsed<Vec<_>> = patterns.iter().map(parsed).collect();
+    Ok(RemoveFrom {
+        package: word(name)?,
+        patterns: patterns?,
     })
 }
 

@@ -6,6 +6,7 @@ mod document;
 mod finish;
 mod fragment;
 mod include;
+mod pattern;
 mod print;
 pub mod rpms;
 mod schema;
@@ -21,6 +22,7 @@ use edge_ota::types::RefName;
 pub use accounts::Check;
 use condition::Value;
 use include::Merged;
+pub use pattern::Pattern;
 use rpms::Rpms;
 pub use values::{InitramfsMaker, KernelOption, KernelVersion};
 
@@ -55,6 +57,7 @@ pub struct Treefile {
     pub finalize: Vec<PathBuf>,
     /// Below the root of the tree, without a leading slash.
     pub remove_files: Vec<PathBuf>,
+    pub remove_from_packages: Vec<RemoveFrom>,
     pub add_files: Vec<AddFile>,
     pub readonly_executables: bool,
     pub etc_group_members: Vec<String>,
@@ -81,6 +84,13 @@ pub struct Treefile {
     pub kernel_modules: Vec<String>,
     pub modules_load: Vec<String>,
     pub health_units: Vec<String>,
+}
+
+/// Files that a package brings and the tree does without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoveFrom {
+    pub package: String,
+    pub patterns: Vec<Pattern>,
 }
 
 /// A file that is copied into the tree.

@@ -252,11 +252,7 @@ pub const TOP: &[Key] = &[
     // content
     done("add-files", Shape::Pairs),
     done("remove-files", Shape::Texts),
-    never(
-        "remove-from-packages",
-        Shape::Lists,
-        "name the files in remove-files",
-    ),
+    done("remove-from-packages", Shape::Lists),
     done("postprocess", Shape::Texts),
     done("postprocess-script", Shape::Text),
     // rpm metadata

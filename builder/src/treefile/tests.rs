@@ -158,6 +158,14 @@ fn what_cannot_be_done_says_why() {
             "add-files: /var/x is no part of a release: it must be in /usr (but not /usr/local) or /etc",
         ),
         (
+            "remove-from-packages: [[]]",
+            "remove-from-packages takes lists: [package, regular expression, …]",
+        ),
+        (
+            "remove-from-packages: [[cpio, '(']]",
+            "'(' is not a regular expression",
+        ),
+        (
             "add-files: [[a.yaml, /usr/local/x]]",
             "add-files: /usr/local/x is no part of a release: it must be in /usr (but not /usr/local) or /etc",
         ),
@@ -232,6 +240,7 @@ default_target: multi-user.target
 postprocess: ['#!/bin/sh']
 postprocess-script: post.sh
 remove-files: [/etc/x]
+remove-from-packages: [[cpio, '/usr/share/.*', ^/usr/bin/]]
 add-files: [[f, /usr/f], [f, lib/f]]
 readonly-executables: true
 etc-group-members: [sudo]
@@ -277,6 +286,11 @@ edge:
     );
     assert!(tree.repos[0].ends_with("k8s.sources") && tree.postprocess_script.is_some());
     assert_eq!(tree.remove_files, [PathBuf::from("etc/x")]);
+    let removal = &tree.remove_from_packages[0];
+    assert_eq!(
+        (removal.package.as_str(), removal.patterns.len()),
+        ("cpio", 2)
+    );
     assert_eq!(tree.add_files[1].target, PathBuf::from("lib/f"));
     assert_eq!(tree.mutate_os_release.as_deref(), Some("13.10"));
     assert_eq!(

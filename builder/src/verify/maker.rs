@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::dpkg;
 use crate::owners::{self, NO_PACKAGE, Owners};
-use crate::treefile::Treefile;
+use crate::treefile::{RemoveFrom, Treefile};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -100,6 +100,11 @@ impl Makers<'_> {
         let below = |p: &Path| Path::new(path).starts_with(place(p));
         if gone && tree.remove_files.iter().any(|p| below(p)) {
             return Some("remove-files");
+        }
+        let package = self.package(path);
+        let trimmed = |from: &RemoveFrom| package == Some(&from.package) && from.matches(path);
+        if gone && tree.remove_from_packages.iter().any(trimmed) {
+            return Some("remove-from-packages");
         }
         let mutated = path == "/usr/lib/os-release" && tree.mutate_os_release.is_some();
         mutated.then_some("mutate-os-release")

@@ -179,7 +179,7 @@ impl Verdict {
     pub fn complaint(&self) -> Option<String> {
         (!self.identical).then(|| {
             format!(
-                "commit {} comes out as {}: {} files differ, {} packages, {} entries of metadata",
+                "commit {} comes out as {}: differing files: {}, packages: {}, entries of metadata: {}",
                 self.commit.short(),
                 self.rebuilt.short(),
                 self.files.len(),
