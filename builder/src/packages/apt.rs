@@ -134,15 +134,23 @@ pub fn install(
     let fetch = hook(request, "fetch", &prepared.scripts.before, &ours)?;
     let finish = hook(request, "finish", &prepared.scripts.after, &ours)?;
     let mut explainer = Explainer::default();
+    let (format, to) = match prepared.emulated {
+        true => ("--format=tar", Path::new("-")),
+        false => ("--format=directory", root),
+    };
     let result = command(request, prepared, &temporary)
+        .arg(format)
         .arg(format!("--extract-hook={fetch}"))
         .arg(format!("--customize-hook={finish}"))
         .arg(&prepared.suite)
-        .arg("-")
+        .arg(to)
         .args(&prepared.lines)
         .env("TMPDIR", &temporary)
         .run_with(
-            |tar| unpack::unpack_new(tar, root, packed),
+            |tar| match prepared.emulated {
+                true => unpack::unpack_new(tar, root, packed),
+                false => Ok(()),
+            },
             |line| {
                 explainer.line(line);
                 if let Some(what) = line
@@ -155,6 +163,10 @@ pub fn install(
         );
     interrupt::check()?;
     result.map_err(|e| explainer.explain(&request.treefile.path, request.work.path(), e))?;
+    if !prepared.emulated {
+        step.note("packing");
+        unpack::pack_tree(root, packed)?;
+    }
     let list = ours.join("packages");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
     Ok(package_list(&text))
@@ -190,7 +202,7 @@ fn command(request: &Request, prepared: &Prepared, temporary: &Path) -> Cmd {
             .envs(foreign::environment(&request.board.arch.debian)),
     };
     command
-        .args(["--mode=root", "--variant=essential", "--format=tar"])
+        .args(["--mode=root", "--variant=essential"])
         .arg(format!("--architectures={}", request.board.arch.debian))
         .arg(format!("--include={}", packages.join(",")))
         .args(

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use edge_ota::cmd::Cmd;
 use tar::{Archive, EntryType};
 
 use super::Layer;
@@ -60,6 +61,34 @@ pub fn unpack_new(tar: impl Read, to: &Path, packed: &Path) -> Result<()> {
     })
 }
 
+/// Packs a root file system that is there already.
+pub fn pack_tree(root: &Path, packed: &Path) -> Result<()> {
+    Cmd::new("tar")
+        .args([
+            "--xattrs",
+            "--xattrs-include=*",
+            "--format=pax",
+            "--sort=name",
+        ])
+        .args(["--one-file-system", "-cf", "-", "-C"])
+        .arg(root)
+        .arg(".")
+        .run_with(
+            |mut tar| {
+                let mut packer = packer(packed)?;
+                io::copy(&mut tar, &mut packer)?;
+                packer.finish()?;
+                Ok(())
+            },
+            |_| {},
+        )
+        .with_context(|| format!("packing {}", root.display()))
+}
+
+fn packer(to: &Path) -> io::Result<zstd::Encoder<'static, File>> {
+    zstd::Encoder::new(File::create(to)?, zstd::DEFAULT_COMPRESSION_LEVEL)
+}
+
 fn unpack_tar(tar: impl Read, to: &Path) -> Result<()> {
     let mut archive = Archive::new(tar);
     archive.set_preserve_permissions(true);
@@ -85,7 +114,7 @@ fn unpack_tar(tar: impl Read, to: &Path) -> Result<()> {
 }
 
 fn pack(pieces: &Receiver<Vec<u8>>, to: &Path) -> Result<()> {
-    let mut packer = zstd::Encoder::new(File::create(to)?, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+    let mut packer = packer(to)?;
     for piece in pieces {
         packer.write_all(&piece)?;
     }
@@ -125,7 +154,6 @@ impl<R: Read> Read for Counted<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edge_ota::cmd::Cmd;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -163,6 +191,15 @@ mod tests {
         };
         unpack(&layer, &again, &Progress::plain("test")).unwrap();
         assert_all_is_there(&again);
+        let (third, packed) = (dir.path().join("third"), dir.path().join("p.tar.zst"));
+        fs::create_dir(&third).unwrap();
+        pack_tree(&again, &packed).unwrap();
+        let layer = Layer {
+            path: packed,
+            ..layer
+        };
+        unpack(&layer, &third, &Progress::plain("test")).unwrap();
+        assert_all_is_there(&third);
         let nowhere = dir.path().join("none/l.tar.zst");
         let error = unpack_new(tar.as_slice(), &to, &nowhere).unwrap_err();
         assert!(format!("{error:#}").contains("none/l.tar.zst"), "{error:#}");
