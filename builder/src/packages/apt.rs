@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
-use super::explain::Explainer;
+use super::explain::{Explainer, Offer};
 use super::{Package, Prepared, Request, unpack};
 use crate::foreign;
 use crate::interrupt;
@@ -42,7 +42,10 @@ pub fn install(
     let temporary = request.work.sub("mmdebstrap")?;
     let fetch = hook(request, "fetch", &prepared.scripts.before, &ours)?;
     let finish = hook(request, "finish", &prepared.scripts.after, &ours)?;
-    let mut explainer = Explainer::default();
+    let mut explainer = Explainer::of(match request.lock {
+        None => Offer::Suites,
+        Some(_) => Offer::Lock,
+    });
     let result = command(request, prepared, &temporary)
         .arg(format!("--extract-hook={fetch}"))
         .arg(format!("--customize-hook={finish}"))
