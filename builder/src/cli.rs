@@ -228,6 +228,9 @@ pub struct Sbom {
     pub commit: CommitChecksum,
     #[arg(long, default_value = "spdx")]
     pub format: sbom::Format,
+    /// Print it even where another edge-build composed the commit and the hash in its metadata is of another document
+    #[arg(long)]
+    pub anew: bool,
 }
 
 #[derive(Debug, Args)]

@@ -84,9 +84,12 @@ pub fn print_size(args: &cli::Size) -> Result<()> {
 }
 
 pub fn print_sbom(args: &cli::Sbom) -> Result<()> {
-    let contents = sbom::contents(&Repo::open(&args.repo)?, &args.commit)?;
-    let document = sbom::document(&contents, args.format);
-    Ok(output::line(serde_json::to_string_pretty(&document)?)?)
+    let repo = Repo::open(&args.repo)?;
+    let document = sbom::document(&sbom::contents(&repo, &args.commit)?, args.format)?;
+    if !args.anew {
+        sbom::check(&repo, &args.commit, args.format, &document)?;
+    }
+    Ok(output::print(document)?)
 }
 
 pub fn sign(args: &cli::Sign) -> Result<()> {

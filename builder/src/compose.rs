@@ -24,7 +24,7 @@ use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
 use crate::tree::{abi, dracut, layout, trim};
 use crate::treefile::{InitramfsMaker, Treefile};
-use crate::{accounts, sign};
+use crate::{accounts, sbom, sign};
 
 /// The updater's units that every tree enables.
 const UPDATER_UNITS: &[&str] = &[
@@ -165,12 +165,14 @@ fn commit(
     finalize(root, treefile)?;
     let step = progress.step("committing");
     let description = describe(request, root, &laid_out.kernel, &succession.version)?;
+    let mut metadata = treefile.commit_metadata.clone();
+    metadata.extend(sbom::hashes(&sbom::contents_of_tree(root, &description)?)?);
     let commit = repo.commit_after(
         succession.parent.as_ref(),
         root,
         &treefile.reference,
         &description,
-        &treefile.commit_metadata,
+        &metadata,
     )?;
     step.done_with(&format!("{} {}", treefile.reference, description.version));
     Ok(Composed {

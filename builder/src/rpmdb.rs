@@ -13,7 +13,7 @@ use crate::repo::{Entry, Repo};
 
 /// Its folder in the tree.
 pub const DIR: &str = "usr/share/rpm";
-const FILE: &str = "/usr/share/rpm/rpmdb.sqlite";
+pub const FILE: &str = "/usr/share/rpm/rpmdb.sqlite";
 
 const PACKAGE: &str = "%{name}\\t%|epoch?{%{epoch}:}:{}|%{version}-%{release}\\t%{arch}\\t%{sourcerpm}\\t%{vendor}\\t%{url}\\t%{license}\\n";
 const FILES: &str = "[%{=name}\\t%{filenames}\\n]";
@@ -43,20 +43,27 @@ pub struct Database {
     pub files: BTreeMap<String, String>,
 }
 
-/// The database of a commit in a temporary folder.
+/// The database in a temporary folder.
 pub struct Opened(TempDir);
 
-/// None where the tree is not made of RPMs.
+/// Of a commit; none where its tree is not made of RPMs.
 pub fn open(
     repo: &Repo,
     commit: &CommitChecksum,
     entries: &BTreeMap<String, Entry>,
 ) -> Result<Option<Opened>> {
-    if !entries.contains_key(FILE) {
-        return Ok(None);
+    match entries.contains_key(FILE) {
+        true => opened(Some(repo.read(commit, FILE)?)),
+        false => Ok(None),
     }
+}
+
+fn opened(file: Option<Vec<u8>>) -> Result<Option<Opened>> {
+    let Some(bytes) = file else {
+        return Ok(None);
+    };
     let dir = tempfile::tempdir().context("making a temporary folder")?;
-    fs::write(dir.path().join("rpmdb.sqlite"), repo.read(commit, FILE)?)?;
+    fs::write(dir.path().join("rpmdb.sqlite"), bytes)?;
     Ok(Some(Opened(dir)))
 }
 
@@ -66,11 +73,19 @@ pub fn of_commit(
     commit: &CommitChecksum,
     entries: &BTreeMap<String, Entry>,
 ) -> Result<Database> {
-    match open(repo, commit, entries)? {
+    let opened = open(repo, commit, entries)?;
+    database(opened).with_context(|| format!("reading {FILE} of commit {commit}"))
+}
+
+/// As [`of_commit`], from the bytes of [`FILE`].
+pub fn of_file(file: Option<Vec<u8>>) -> Result<Database> {
+    database(opened(file)?).with_context(|| format!("reading {FILE}"))
+}
+
+fn database(opened: Option<Opened>) -> Result<Database> {
+    match opened {
         None => Ok(Database::default()),
-        Some(opened) => {
-            read(opened.0.path()).with_context(|| format!("reading {FILE} of commit {commit}"))
-        }
+        Some(opened) => read(opened.0.path()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
-use super::explain::Explainer;
+use super::explain::{Explainer, Offer};
 use super::{Package, Request, firmware, key, local, pool, sources, unpack};
 use crate::board::Board;
 use crate::foreign;
@@ -133,7 +133,10 @@ pub fn install(
     let temporary = request.work.sub("mmdebstrap")?;
     let fetch = hook(request, "fetch", &prepared.scripts.before, &ours)?;
     let finish = hook(request, "finish", &prepared.scripts.after, &ours)?;
-    let mut explainer = Explainer::default();
+    let mut explainer = Explainer::of(match request.lock {
+        None => Offer::Suites,
+        Some(_) => Offer::Lock,
+    });
     let (format, to) = match prepared.emulated {
         true => ("--format=tar", Path::new("-")),
         false => ("--format=directory", root),

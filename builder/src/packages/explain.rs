@@ -7,9 +7,16 @@ use anyhow::{Error, anyhow};
 
 use super::firmware::MISSING;
 
+/// What packages are taken from.
+#[derive(Debug, Clone, Copy)]
+pub enum Offer {
+    Suites,
+    Lock,
+}
+
 /// Remembers the telling lines among all that a tool prints.
-#[derive(Default)]
 pub struct Explainer {
+    offer: Offer,
     unknown: Vec<String>,
     unmet: Vec<String>,
     failed_fetch: Option<String>,
@@ -18,6 +25,17 @@ pub struct Explainer {
 }
 
 impl Explainer {
+    pub fn of(offer: Offer) -> Self {
+        Self {
+            offer,
+            unknown: Vec::new(),
+            unmet: Vec::new(),
+            failed_fetch: None,
+            firmware: None,
+            disk_full: false,
+        }
+    }
+
     pub fn line(&mut self, line: &str) {
         let text = line.trim();
         if let Some(package) = unknown_package(text) {
@@ -48,9 +66,14 @@ impl Explainer {
         }
         if !self.unknown.is_empty() {
             let names = self.unknown.join("', '");
-            return anyhow!(
-                "{file}: no package '{names}' in its suites: check the name, or add the repository that has it"
-            );
+            return match self.offer {
+                Offer::Suites => anyhow!(
+                    "{file}: no package '{names}' in its suites: check the name, or add the repository that has it"
+                ),
+                Offer::Lock => anyhow!(
+                    "{file}: no package '{names}' in the lock: make it anew with 'edge-build lock'"
+                ),
+            };
         }
         if !self.unmet.is_empty() {
             return anyhow!(
@@ -106,10 +129,17 @@ mod tests {
             (&["what?"], "installing the packages of t.yaml: tail"),
         ];
         for (lines, expected) in table {
-            let mut explainer = Explainer::default();
+            let mut explainer = Explainer::of(Offer::Suites);
             lines.iter().for_each(|line| explainer.line(line));
             let error = explainer.explain(Path::new("t.yaml"), Path::new("/w"), anyhow!("tail"));
             assert_eq!(format!("{error:#}"), *expected);
         }
+        let mut explainer = Explainer::of(Offer::Lock);
+        explainer.line("E: Unable to locate package new");
+        let error = explainer.explain(Path::new("t.yaml"), Path::new("/w"), anyhow!("tail"));
+        assert_eq!(
+            format!("{error:#}"),
+            "t.yaml: no package 'new' in the lock: make it anew with 'edge-build lock'"
+        );
     }
 }

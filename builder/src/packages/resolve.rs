@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_ota::cmd::Cmd;
 
-use super::explain::Explainer;
+use super::explain::{Explainer, Offer};
 use super::{Request, apt, local, sources};
 use crate::lock::{Lock, Locked};
 use crate::tree::rooted;
@@ -24,7 +24,7 @@ pub fn resolve(request: &Request) -> Result<Lock> {
         .chain(local.iter().map(local::Repository::line))
         .collect();
     let config = configure(&root, &lines, request)?;
-    let mut explainer = Explainer::default();
+    let mut explainer = Explainer::of(Offer::Suites);
     let mut apt = |args: &[&str]| -> Result<String> {
         let run = Cmd::new("apt-get")
             .arg("-qq")

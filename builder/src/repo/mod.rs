@@ -212,6 +212,13 @@ impl Repo {
         act().with_context(|| format!("reading the metadata of commit {commit}"))
     }
 
+    /// A text of a commit's metadata.
+    pub fn text(&self, commit: &CommitChecksum, key: &str) -> Result<Option<String>> {
+        let metadata = VariantDict::new(Some(&self.load(commit)?.child_value(0)));
+        let text = metadata.lookup(key);
+        text.with_context(|| format!("{key} of commit {commit} is no text"))
+    }
+
     /// Replaces the signatures of a commit; its other detached metadata stays.
     pub fn attach_signatures(&self, commit: &CommitChecksum, all: &[Vec<u8>]) -> Result<()> {
         let act = || -> Result<()> {

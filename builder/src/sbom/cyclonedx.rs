@@ -7,7 +7,7 @@ use crate::image::layout;
 
 pub fn document(contents: &Contents) -> Value {
     let components: Vec<Value> = contents.packages.iter().map(component).collect();
-    let serial = layout::uuid(contents.commit.as_str(), "sbom").to_lowercase();
+    let serial = layout::uuid(&contents.id(), "sbom").to_lowercase();
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -15,17 +15,12 @@ pub fn document(contents: &Contents) -> Value {
         "version": 1,
         "metadata": {
             "timestamp": contents.created(),
-            "tools": {"components": [{
-                "type": "application",
-                "name": "edge-build",
-                "version": env!("CARGO_PKG_VERSION"),
-            }]},
+            "tools": {"components": [{"type": "application", "name": "edge-build"}]},
             "component": {
                 "type": "operating-system",
                 "bom-ref": "tree",
                 "name": contents.description.board,
                 "version": contents.description.version,
-                "hashes": [{"alg": "SHA-256", "content": contents.commit}],
             },
         },
         "components": components,

@@ -5,19 +5,29 @@ mod licence;
 mod spdx;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use edge_ota::types::CommitChecksum;
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::dpkg::{self, Stanza};
-use crate::repo::{Description, Entry, Repo};
+use crate::repo::{Description, Kind, Repo};
 use crate::rpmdb::{self, Installed};
-use licence::Licences;
+use crate::tree::rooted;
+use crate::treefile::Metadata;
 
 /// Ours comes from no distribution.
 const OURS: &str = "edge-ota";
+
+/// Of a commit's metadata.
+const KEYS: [(Format, &str); 2] = [
+    (Format::Spdx, "edge-ota.sbom.spdx.sha256"),
+    (Format::Cyclonedx, "edge-ota.sbom.cyclonedx.sha256"),
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -29,10 +39,9 @@ pub enum Format {
     Licences,
 }
 
-/// The packages of a commit.
+/// The packages of a tree. Nothing of it depends on the commit, which names the documents by their hashes.
 #[derive(Debug)]
 pub struct Contents {
-    pub commit: CommitChecksum,
     pub description: Description,
     /// Sorted by name, then architecture.
     pub packages: Vec<Package>,
@@ -53,37 +62,93 @@ pub struct Package {
     pub licences: BTreeSet<String>,
 }
 
+/// Of a commit.
 pub fn contents(repo: &Repo, commit: &CommitChecksum) -> Result<Contents> {
     let entries = repo.list(commit)?;
-    let status = match entries.contains_key(dpkg::STATUS) {
-        true => repo.read(commit, dpkg::STATUS)?,
-        false => Vec::new(),
+    let is_file = |path: &str| entries.get(path).is_some_and(|e| e.kind == Kind::File);
+    let read = |path: &str| match is_file(path) {
+        true => repo.read(commit, path).map(Some),
+        false => Ok(None),
+    };
+    contents_by(repo.describe(commit)?, read)
+}
+
+/// Of a laid out folder.
+pub fn contents_of_tree(root: &Path, description: &Description) -> Result<Contents> {
+    let read = |path: &str| {
+        let found = rooted::resolve(root, Path::new(path))?;
+        // Links are not followed in a commit either.
+        let file = found.filter(|found| found.links.is_empty());
+        let file = file.map(|found| root.join(found.path));
+        file.filter(|file| file.is_file())
+            .map(|file| fs::read(&file).with_context(|| format!("reading {}", file.display())))
+            .transpose()
+    };
+    contents_by(description.clone(), read)
+}
+
+fn contents_by(
+    description: Description,
+    read: impl Fn(&str) -> Result<Option<Vec<u8>>>,
+) -> Result<Contents> {
+    let rpms = rpmdb::of_file(read(rpmdb::FILE)?)?;
+    let status = match read(dpkg::STATUS)? {
+        None if rpms.packages.is_empty() => bail!("the tree has no list of its packages"),
+        status => status.unwrap_or_default(),
     };
     let status = String::from_utf8(status).context("dpkg's status is not UTF-8")?;
-    let rpms = rpmdb::of_commit(repo, commit, &entries)?
-        .packages
-        .into_iter();
-    let mut packages: Vec<Package> = rpms.map(of_rpm).collect();
+    let mut packages: Vec<Package> = rpms.packages.into_iter().map(of_rpm).collect();
     for stanza in dpkg::installed(&status) {
         if let Some(mut package) = package(&stanza) {
-            package.licences = licences(repo, commit, &entries, &package.name)?.0;
+            let copyright = read(&format!("/usr/share/doc/{}/copyright", package.name))?;
+            let copyright = copyright.unwrap_or_default();
+            package.licences = licence::of_copyright(&String::from_utf8_lossy(&copyright)).0;
             packages.push(package);
         }
     }
     packages.sort();
     Ok(Contents {
-        commit: commit.clone(),
-        description: repo.describe(commit)?,
+        description,
         packages,
     })
 }
 
-pub fn document(contents: &Contents, format: Format) -> Value {
-    match format {
+/// As text, with a line's end.
+pub fn document(contents: &Contents, format: Format) -> Result<String> {
+    let document = match format {
         Format::Spdx => spdx::document(contents),
         Format::Cyclonedx => cyclonedx::document(contents),
         Format::Licences => by_licence(contents),
+    };
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+/// Names the documents of a tree in the metadata of its commit.
+pub fn hashes(contents: &Contents) -> Result<BTreeMap<String, Metadata>> {
+    let hash = |(format, key): &(Format, &str)| {
+        let text = document(contents, *format)?;
+        Ok(((*key).to_owned(), Metadata::Text(sha256(text.as_bytes()))))
+    };
+    KEYS.iter().map(hash).collect()
+}
+
+/// A document must be the one that the commit names, if it names one.
+pub fn check(repo: &Repo, commit: &CommitChecksum, format: Format, document: &str) -> Result<()> {
+    let Some((_, key)) = KEYS.iter().find(|(named, _)| *named == format) else {
+        return Ok(());
+    };
+    match repo.text(commit, key)? {
+        Some(hash) if hash != sha256(document.as_bytes()) => bail!(
+            "the document is not the one that commit {} names ({key} {hash}): use the edge-build that composed it, or --anew",
+            commit.short()
+        ),
+        _ => Ok(()),
     }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Each licence with the packages that have parts under it.
@@ -135,20 +200,6 @@ fn of_rpm(rpm: Installed) -> Package {
     }
 }
 
-fn licences(
-    repo: &Repo,
-    commit: &CommitChecksum,
-    entries: &BTreeMap<String, Entry>,
-    package: &str,
-) -> Result<Licences> {
-    let path = format!("/usr/share/doc/{package}/copyright");
-    if !entries.contains_key(&path) {
-        return Ok(Licences::default());
-    }
-    let text = repo.read(commit, &path)?;
-    Ok(licence::of_copyright(&String::from_utf8_lossy(&text)))
-}
-
 impl Package {
     /// A package URL (purl-spec, types `deb` and `rpm`: an RPM's epoch is no part of its version there).
     pub fn url(&self) -> String {
@@ -177,6 +228,12 @@ impl Contents {
     fn created(&self) -> String {
         let time = std::time::Duration::from_secs(self.description.timestamp);
         humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + time).to_string()
+    }
+
+    /// A name that another document has not.
+    fn id(&self) -> String {
+        let packages = serde_json::json!(self.packages);
+        sha256(format!("{}\n{}\n{packages}", self.title(), self.created()).as_bytes())
     }
 
     fn title(&self) -> String {

@@ -24,10 +24,10 @@ pub fn document(contents: &Contents) -> Value {
         "SPDXID": DOCUMENT,
         "name": contents.title(),
         // Nobody looks there: it must be an address that is used for nothing else.
-        "documentNamespace": format!("https://edge-ota.invalid/sbom/{}", contents.commit),
+        "documentNamespace": format!("https://edge-ota.invalid/sbom/{}", contents.id()),
         "creationInfo": {
             "created": contents.created(),
-            "creators": [format!("Tool: edge-build-{}", env!("CARGO_PKG_VERSION"))],
+            "creators": ["Tool: edge-build"],
         },
         "packages": packages,
         "relationships": relations,
@@ -46,7 +46,6 @@ fn tree(contents: &Contents) -> Value {
         "licenseDeclared": UNKNOWN,
         "copyrightText": UNKNOWN,
         "primaryPackagePurpose": "OPERATING-SYSTEM",
-        "checksums": [{"algorithm": "SHA256", "checksumValue": contents.commit}],
     })
 }
 

@@ -18,6 +18,7 @@ pub struct PatternError(String);
 const OPTIONS: RegexCompileFlags = RegexCompileFlags::JAVASCRIPT_COMPAT;
 
 impl Pattern {
+    // The bindings' own `match_` takes a text that does not match for a failure, in debug builds.
     fn matches(&self, text: &str) -> bool {
         Regex::match_simple(self.0.as_str(), text, OPTIONS, RegexMatchFlags::DEFAULT)
     }
