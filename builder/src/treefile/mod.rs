@@ -6,6 +6,7 @@ mod document;
 mod finish;
 mod fragment;
 mod include;
+mod origin;
 mod pattern;
 mod print;
 pub mod rpms;
