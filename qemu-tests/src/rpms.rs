@@ -21,27 +21,42 @@ pub const KERNEL: &str = "kernel-core";
 /// Who signs the packages.
 const SIGNER: &str = "edge-test";
 
-/// Files of Debian's firmware packages, which RPM they are in, and where.
-const FIRMWARE: [(&str, &str, &str, &str); 3] = [
-    (
-        "shim-signed",
-        "shim-x64",
-        "usr/lib/shim/shimx64.efi.signed",
-        "boot/efi/EFI/fedora/shimx64.efi",
-    ),
-    (
-        "shim-helpers-amd64-signed",
-        "shim-x64",
-        "usr/lib/shim/mmx64.efi.signed",
-        "boot/efi/EFI/fedora/mmx64.efi",
-    ),
-    (
-        "grub-efi-amd64-signed",
-        "grub2-efi-x64",
-        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
-        "boot/efi/EFI/fedora/grubx64.efi",
-    ),
-];
+/// A file of one of Debian's firmware packages, which RPM it is in, and where.
+struct Firmware {
+    package: String,
+    rpm: String,
+    from: String,
+    to: String,
+}
+
+/// Of an architecture in RPM's words.
+fn firmware(arch: &str) -> Vec<Firmware> {
+    let (debian, efi, grub) = match arch {
+        "aarch64" => ("arm64", "aa64", "arm64-efi-signed"),
+        _ => ("amd64", "x64", "x86_64-efi-signed"),
+    };
+    let file = |package: String, rpm: &str, dir: &str, name: &str| Firmware {
+        package,
+        rpm: format!("{rpm}-{efi}"),
+        from: format!("usr/lib/{dir}/{name}{efi}.efi.signed"),
+        to: format!("boot/efi/EFI/fedora/{name}{efi}.efi"),
+    };
+    vec![
+        file("shim-signed".to_owned(), "shim", "shim", "shim"),
+        file(
+            format!("shim-helpers-{debian}-signed"),
+            "shim",
+            "shim",
+            "mm",
+        ),
+        file(
+            format!("grub-efi-{debian}-signed"),
+            "grub2-efi",
+            &format!("grub/{grub}"),
+            "grub",
+        ),
+    ]
+}
 
 /// What is done once a package's files are there.
 const SCRIPTLETS: [(&str, &str, &str); 9] = [
@@ -84,19 +99,20 @@ const SCRIPTLETS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-/// The repository of these packages, made once for each content of this file, and shared.
-pub fn repository(debs: &[PathBuf]) -> Result<PathBuf> {
+/// The repository of these packages of an architecture (in RPM's words), made once for each content of this file, and
+/// shared.
+pub fn repository(debs: &[PathBuf], arch: &str) -> Result<PathBuf> {
     let key: String = Sha256::digest(include_bytes!("rpms.rs"))
         .iter()
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let home = lab::target_dir(&lab::workspace()?).join("qemu-tests/rpms");
-    let dir = home.join(key);
+    let dir = home.join(key).join(arch);
     fs::create_dir_all(&dir)?;
     let lock = File::create(home.join("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    make(debs, &dir)?;
+    make(debs, arch, &dir)?;
     Ok(dir)
 }
 
@@ -110,15 +126,16 @@ pub fn strange_key(dir: &Path) -> Result<PathBuf> {
 
 /// Makes the repository `dir/repo` and the key `dir/key.asc`; RPMs that are there already, in `dir/made`, by the name
 /// of their package's file, are taken as they are.
-fn make(debs: &[PathBuf], dir: &Path) -> Result<()> {
+fn make(debs: &[PathBuf], arch: &str, dir: &Path) -> Result<()> {
+    let firmware = firmware(arch);
     let made = dir.join("made");
     fs::create_dir_all(&made)?;
     let signer = Signer::new(dir)?;
-    for (first, others) in &groups(debs)? {
+    for (first, others) in &groups(debs, &firmware)? {
         let name = first.file_stem().context("a package without a name")?;
         let place = made.join(name);
         if !place.exists() {
-            convert(first, others, &place)
+            convert(first, others, &firmware, &place)
                 .with_context(|| format!("converting {}", first.display()))?;
         }
     }
@@ -136,7 +153,7 @@ fn make(debs: &[PathBuf], dir: &Path) -> Result<()> {
 }
 
 /// The packages that become one RPM. The one that only names the kernel of the day is left out.
-fn groups(debs: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+fn groups(debs: &[PathBuf], firmware: &[Firmware]) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
     let mut groups: BTreeMap<String, (PathBuf, Vec<PathBuf>)> = BTreeMap::new();
     for deb in debs {
         let name = Cmd::new("dpkg-deb")
@@ -148,8 +165,8 @@ fn groups(debs: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
         if is_kernel(name).is_none() && name.starts_with("linux-image-") {
             continue;
         }
-        let of = FIRMWARE.iter().find(|(package, ..)| *package == name);
-        let rpm = of.map_or(name, |(_, rpm, ..)| rpm);
+        let of = firmware.iter().find(|file| file.package == name);
+        let rpm = of.map_or(name, |file| file.rpm.as_str());
         match groups.get_mut(rpm) {
             Some((_, others)) => others.push(deb.clone()),
             None => drop(groups.insert(rpm.to_owned(), (deb.clone(), Vec::new()))),
@@ -172,6 +189,19 @@ pub fn repo_file(dir: &Path, url: &str) -> String {
         "[edge-test]\nname=Debian's packages as RPMs\nbaseurl={url}\ngpgcheck=1\ngpgkey=file://{}\n",
         dir.join("key.asc").display()
     )
+}
+
+/// The RPM of our own updater, where its .deb was among the packages.
+pub fn updater(repository: &Path) -> Result<PathBuf> {
+    let all = rpms(&repository.join("repo"))?;
+    let ours = |path: &&PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("edge-ota-"))
+    };
+    all.iter()
+        .find(ours)
+        .cloned()
+        .context("the repository has no updater")
 }
 
 fn rpms(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -262,14 +292,15 @@ impl Control {
     }
 }
 
-fn convert(deb: &Path, others: &[PathBuf], to: &Path) -> Result<()> {
+fn convert(deb: &Path, others: &[PathBuf], firmware: &[Firmware], to: &Path) -> Result<()> {
     let control = Control::read(deb)?;
     let work = tempfile::tempdir()?;
     let root = work.path().join("root");
     for part in [deb].into_iter().chain(others.iter().map(PathBuf::as_path)) {
         Cmd::new("dpkg-deb").arg("-x").arg(part).arg(&root).run()?;
     }
-    let name = rearrange(&root, control.field("Package"))?;
+    let name = rearrange(&root, control.field("Package"), firmware)?;
+    let alone = firmware.iter().any(|file| file.rpm == name) || name == KERNEL;
     let conffiles = Cmd::new("dpkg-deb")
         .args(["-I"])
         .arg(deb)
@@ -278,7 +309,7 @@ fn convert(deb: &Path, others: &[PathBuf], to: &Path) -> Result<()> {
     let conffiles = String::from_utf8(conffiles.stdout)?;
     let conffiles: BTreeSet<&str> = conffiles.lines().map(str::trim).collect();
     let spec = work.path().join("package.spec");
-    fs::write(&spec, spec_of(&control, &name, &root, &conffiles)?)?;
+    fs::write(&spec, spec_of(&control, &name, alone, &root, &conffiles)?)?;
     let out = work.path().join("out");
     let target = match control.field("Architecture") {
         "all" => "noarch",
@@ -312,7 +343,7 @@ fn convert(deb: &Path, others: &[PathBuf], to: &Path) -> Result<()> {
 }
 
 /// Moves what Fedora has elsewhere; returns the RPM's name.
-fn rearrange(root: &Path, package: &str) -> Result<String> {
+fn rearrange(root: &Path, package: &str, firmware: &[Firmware]) -> Result<String> {
     if let Some(release) = is_kernel(package) {
         let modules = root.join("usr/lib/modules").join(release);
         for name in ["vmlinuz", "config", "System.map"] {
@@ -324,13 +355,13 @@ fn rearrange(root: &Path, package: &str) -> Result<String> {
         fs::remove_dir(root.join("boot"))?;
         return Ok(KERNEL.to_owned());
     }
-    if let Some((_, rpm, ..)) = FIRMWARE.iter().find(|(of, ..)| *of == package) {
-        for (.., from, to) in FIRMWARE.iter().filter(|(_, of, ..)| of == rpm) {
-            let place = root.join(to);
+    if let Some(Firmware { rpm, .. }) = firmware.iter().find(|file| file.package == package) {
+        for file in firmware.iter().filter(|file| &file.rpm == rpm) {
+            let place = root.join(&file.to);
             fs::create_dir_all(place.parent().context("no folder")?)?;
-            fs::rename(root.join(from), &place)?;
+            fs::rename(root.join(&file.from), &place)?;
         }
-        return Ok((*rpm).to_owned());
+        return Ok(rpm.clone());
     }
     if package == "base-passwd" {
         fs::create_dir_all(root.join("etc"))?;
@@ -342,9 +373,11 @@ fn rearrange(root: &Path, package: &str) -> Result<String> {
     Ok(package.to_owned())
 }
 
+/// An RPM that is `alone` needs no other.
 fn spec_of(
     control: &Control,
     name: &str,
+    alone: bool,
     root: &Path,
     conffiles: &BTreeSet<&str>,
 ) -> Result<String> {
@@ -363,7 +396,7 @@ fn spec_of(
         KERNEL => spec.push_str("Provides: kernel-modules\n"),
         _ => {}
     }
-    if !FIRMWARE.iter().any(|(_, rpm, ..)| *rpm == name) && name != KERNEL {
+    if !alone {
         for field in ["Pre-Depends", "Depends"] {
             for one in control.field(field).split(", ").filter(|d| !d.is_empty()) {
                 let _ = writeln!(spec, "Requires: {}", requirement(one));

@@ -16,15 +16,11 @@ use qemu_tests::site::Site;
 use qemu_tests::vm::{BOOT, Vm, VmConfig};
 use qemu_tests::web::Web;
 
-/// There are packages of the boot loader to make RPMs of for this one.
-const BOARD: &str = "x86_64";
-const REF: &str = "edge/13/x86_64/rpm";
-
 #[test]
 fn a_tree_of_rpms_boots_upgrades_and_goes_back() -> Result<()> {
-    let lab = Lab::open(BOARD)?;
+    let lab = Lab::open("x86_64")?;
     let dir = tempfile::tempdir_in(&lab.runs)?;
-    let mut tree = Tree::new(&lab, dir.path())?;
+    let mut tree = Tree::new(&lab, "x86_64", dir.path())?;
     let first = tree.compose(&[])?;
     look(&tree, &first)?;
     tree.refuses_what_is_not_signed()?;
@@ -43,6 +39,18 @@ fn a_tree_of_rpms_boots_upgrades_and_goes_back() -> Result<()> {
     let mut node = tree.boot(lab, &first)?;
     let booted = walk(&mut node, &first);
     booted.or_else(|e| Err(e.context(node.vm.last_words()?)))
+}
+
+/// Scriptlets run under emulation; machines of this architecture are booted with Debian's packages.
+#[test]
+fn a_tree_of_rpms_of_another_architecture_is_composed() -> Result<()> {
+    let lab = Lab::open("x86_64")?;
+    let dir = tempfile::tempdir_in(&lab.runs)?;
+    let tree = Tree::new(&lab, "aarch64", dir.path())?;
+    let commit = tree.compose(&[])?;
+    look(&tree, &commit)?;
+    // The gate is passed.
+    tree.site.release(&commit)
 }
 
 /// To a next release and back.
@@ -84,14 +92,16 @@ fn look(tree: &Tree, commit: &CommitChecksum) -> Result<()> {
 struct Tree {
     site: Site,
     dir: PathBuf,
+    updater: PathBuf,
     treefile: PathBuf,
     repository: Option<Web>,
 }
 
 impl Tree {
-    fn new(lab: &Lab, dir: &Path) -> Result<Self> {
-        let debs = debian_packages(lab, dir)?;
-        let repository = rpms::repository(&debs.files)?;
+    fn new(lab: &Lab, board: &str, dir: &Path) -> Result<Self> {
+        let arch = hardware::board(board)?.arch;
+        let debs = debian_packages(lab, board, dir)?;
+        let repository = rpms::repository(&debs.files, &arch.rpm)?;
         let web = Web::serve(&repository.join("repo"))?;
         let tree = dir.join("rpm");
         let treefiles = lab::workspace()?.join("treefiles");
@@ -107,7 +117,7 @@ impl Tree {
         )?;
         let site = Site {
             dir: dir.join("site"),
-            board: BOARD.to_owned(),
+            board: board.to_owned(),
             keys: lab.site.keys.clone(),
             builder: lab.site.builder.clone(),
         };
@@ -115,6 +125,7 @@ impl Tree {
             site,
             dir: dir.to_owned(),
             treefile,
+            updater: updater(&repository, &arch.rpm)?,
             repository: Some(web),
         })
     }
@@ -135,21 +146,19 @@ impl Tree {
 
     /// The same time, and so the same commit.
     fn command(&self, command: &str, treefile: &Path, more: &[&OsStr]) -> Result<Cmd> {
-        let updater = lab::target_dir(&lab::workspace()?).join("rpm");
-        let updater = fs::read_dir(&updater)
-            .with_context(|| format!("listing {}: run 'make rpm' first", updater.display()))?
-            .next()
-            .context("there is no RPM of the updater: run 'make rpm' first")??
-            .path();
         // Versions count on from the commit before.
-        let refs = self.site.repo().join("refs/heads").join(REF);
+        let arch = hardware::board(&self.site.board)?.arch.rpm;
+        let refs = self
+            .site
+            .repo()
+            .join(format!("refs/heads/edge/13/{arch}/rpm"));
         if refs.exists() {
             fs::remove_file(&refs)?;
         }
         Ok(Cmd::new(&self.site.builder)
             .arg(command)
-            .args(["--board", BOARD, "--rpm"])
-            .arg(updater)
+            .args(["--board", &self.site.board, "--rpm"])
+            .arg(&self.updater)
             .args(more)
             .arg(treefile)
             .current_dir(lab::workspace()?)
@@ -204,14 +213,20 @@ impl Tree {
         self.site
             .edge_build("image")
             .args([
-                "--board", BOARD, "--url", NOWHERE, "--format", "qcow2", "--commit",
+                "--board",
+                &self.site.board,
+                "--url",
+                NOWHERE,
+                "--format",
+                "qcow2",
+                "--commit",
             ])
             .arg(commit.as_str())
             .arg("--out")
             .arg(&image)
             .run()?;
         let dir = self.dir.join("machine");
-        let board = hardware::board(BOARD)?;
+        let board = hardware::board(&self.site.board)?;
         let vm = Vm::start(VmConfig::new(
             &board,
             dir.clone(),
@@ -229,19 +244,35 @@ impl Tree {
     }
 }
 
+/// What `make rpm` left; of another architecture the one that the repository has.
+fn updater(repository: &Path, arch: &str) -> Result<PathBuf> {
+    if arch != std::env::consts::ARCH {
+        return rpms::updater(repository);
+    }
+    let dir = lab::target_dir(&lab::workspace()?).join("rpm");
+    let listed = fs::read_dir(&dir);
+    let mut listed =
+        listed.with_context(|| format!("listing {}: run 'make rpm' first", dir.display()))?;
+    let first = listed.next().context("run 'make rpm' first")?;
+    Ok(first?.path())
+}
+
 struct Debs {
     names: Vec<String>,
     files: Vec<PathBuf>,
 }
 
 /// What the test node is made of otherwise, in the cache.
-fn debian_packages(lab: &Lab, dir: &Path) -> Result<Debs> {
+fn debian_packages(lab: &Lab, board: &str, dir: &Path) -> Result<Debs> {
+    let arch = hardware::board(board)?.arch.debian;
+    let updater = lab::updater_package(&lab::workspace()?, &arch)?;
     let treefiles = lab::workspace()?.join("treefiles");
     let treefile = lab::write_treefile(&treefiles, &dir.join("debian"), &lab.ssh_key)?;
     let path = dir.join("debian.lock.json");
     Cmd::new(&lab.site.builder)
-        .args(["lock", "--download", "--board", BOARD, "--deb"])
-        .arg(lab::updater_package(&lab::workspace()?, "amd64")?)
+        .args(["lock", "--download", "--board", board, "--deb"])
+        .arg(&updater)
+        .args(lab::mirror_arguments(&arch))
         .arg("--out")
         .arg(&path)
         .arg(treefile)
@@ -252,13 +283,9 @@ fn debian_packages(lab: &Lab, dir: &Path) -> Result<Debs> {
     let file = |package: &Locked| Path::new(&cache).join(format!("debs/{}.deb", package.sha256));
     let is_kernel = |package: &&Locked| package.name.starts_with("linux-image-");
     let names = lock.packages.iter().filter(|package| !is_kernel(package));
+    let all = lock.packages.iter().chain(&lock.firmware);
     Ok(Debs {
         names: names.map(|package| package.name.clone()).collect(),
-        files: lock
-            .packages
-            .iter()
-            .chain(&lock.firmware)
-            .map(file)
-            .collect(),
+        files: all.map(file).chain([updater]).collect(),
     })
 }
