@@ -22,7 +22,7 @@ use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
 use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
-use crate::tree::{abi, dracut, layout, trim};
+use crate::tree::{abi, dracut, layout, selinux, trim};
 use crate::treefile::{InitramfsMaker, Treefile};
 use crate::{accounts, sbom, sign};
 
@@ -139,6 +139,8 @@ fn commit(
         .with_context(|| treefile.path.display().to_string())?;
     let laid_out = layout::apply(root, request.board.fdt.as_deref())?;
     check_kernel(root, &laid_out.kernel, treefile)?;
+    let arguments = [request.board.kargs(), treefile.kernel_arguments.clone()].concat();
+    selinux::check(root, &arguments).with_context(|| treefile.path.display().to_string())?;
     abi::check(root, &request.board.arch.debian)
         .with_context(|| treefile.path.display().to_string())?;
     if treefile.readonly_executables {

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod modules;
 pub mod node;
 pub mod rooted;
+pub mod selinux;
 pub mod trim;
 pub mod users;
 pub mod var;
