@@ -55,11 +55,8 @@ fn memory(of: u32) -> Result<u64> {
     let mut parents: BTreeMap<u32, u32> = BTreeMap::new();
     for entry in fs::read_dir("/proc").context("listing /proc")? {
         let name = entry?.file_name();
-        if let Some(pid) = name.to_str().and_then(|name| name.parse().ok())
-            && let Some(parent) = parent_of(pid)
-        {
-            parents.insert(pid, parent);
-        }
+        let pid = name.to_str().and_then(|name| name.parse().ok());
+        parents.extend(pid.and_then(|pid| Some((pid, parent_of(pid)?))));
     }
     let is_ours = |pid: u32| {
         let mut above = parents.get(&pid);
