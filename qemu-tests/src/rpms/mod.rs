@@ -2,6 +2,9 @@
 //! modes, as RPMs, with scriptlets that do what Debian's maintainer scripts do, and the kernel and the boot loaders
 //! where Fedora's RPMs have them.
 
+mod signer;
+mod version;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -11,15 +14,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use edge_ota::cmd::Cmd;
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
 
 use crate::lab;
+use signer::Signer;
+use version::{Evr, requirement};
 
 /// What the kernel's package is called.
 pub const KERNEL: &str = "kernel-core";
-
-/// Who signs the packages.
-const SIGNER: &str = "edge-test";
 
 /// A file of one of Debian's firmware packages, which RPM it is in, and where.
 struct Firmware {
@@ -99,10 +100,15 @@ const SCRIPTLETS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-/// The repository of these packages of an architecture (in RPM's words), made once for each content of this file, and
+/// The repository of these packages of an architecture (in RPM's words), made once for each content of these files, and
 /// shared.
 pub fn repository(debs: &[PathBuf], arch: &str) -> Result<PathBuf> {
-    let key: String = Sha256::digest(include_bytes!("rpms.rs"))
+    let sources = concat!(
+        include_str!("mod.rs"),
+        include_str!("signer.rs"),
+        include_str!("version.rs")
+    );
+    let key: String = Sha256::digest(sources)
         .iter()
         .take(8)
         .map(|byte| format!("{byte:02x}"))
@@ -216,60 +222,6 @@ fn rpms(dir: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// GnuPG with the one key of a folder. Its home has a short path, for the agent listens there.
-struct Signer(TempDir);
-
-impl Signer {
-    /// Makes `key.asc` and `key.secret`, without a password, where they are not there.
-    fn new(dir: &Path) -> Result<Self> {
-        let signer = Self(tempfile::tempdir()?);
-        let secret = dir.join("key.secret");
-        let open = ["--pinentry-mode", "loopback", "--passphrase", ""];
-        if secret.exists() {
-            signer.gpg().arg("--import").arg(&secret).run()?;
-            return Ok(signer);
-        }
-        let generate = ["--quick-generate-key", SIGNER, "rsa2048", "sign", "never"];
-        signer.gpg().args(open).args(generate).run()?;
-        let exported = signer.gpg().args(open);
-        let exported = exported
-            .args(["--armor", "--export-secret-keys"])
-            .output()?;
-        fs::write(
-            dir.join("key.asc"),
-            signer.gpg().args(["--armor", "--export"]).output()?,
-        )?;
-        fs::write(&secret, exported)?;
-        Ok(signer)
-    }
-
-    fn gpg(&self) -> Cmd {
-        Cmd::new("gpg")
-            .env("GNUPGHOME", self.0.path())
-            .arg("--batch")
-    }
-
-    fn sign(&self, rpms: &[PathBuf]) -> Result<()> {
-        Cmd::new("rpmsign")
-            .arg(format!("--define=_gpg_name {SIGNER}"))
-            .arg("--define=__gpg /usr/bin/gpg")
-            .arg("--addsign")
-            .args(rpms)
-            .env("GNUPGHOME", self.0.path())
-            .run()
-    }
-}
-
-impl Drop for Signer {
-    /// The agent would outlive us.
-    fn drop(&mut self) {
-        let end = Cmd::new("gpgconf").env("GNUPGHOME", self.0.path());
-        if let Err(e) = end.args(["--kill", "all"]).run() {
-            eprintln!("ending the agent: {e:#}");
-        }
-    }
 }
 
 /// A package's control file, as far as it matters here.
@@ -513,84 +465,4 @@ fn name_of(database: &str, id: u32) -> Result<String> {
         .text()?;
     let name = line.split(':').next().context("getent printed nothing")?;
     Ok(name.to_owned())
-}
-
-/// An RPM's version.
-struct Evr {
-    epoch: u32,
-    version: String,
-    release: String,
-}
-
-impl Evr {
-    fn parse(debian: &str) -> Self {
-        let (epoch, rest) = match debian.split_once(':') {
-            Some((epoch, rest)) => (epoch.parse().unwrap_or(0), rest),
-            None => (0, debian),
-        };
-        let (version, release) = rest.rsplit_once('-').unwrap_or((rest, "0"));
-        Self {
-            epoch,
-            version: version.replace('-', "_"),
-            release: release.to_owned(),
-        }
-    }
-}
-
-/// `a (>= 1) | b` is `(a >= 1 or b)`.
-fn requirement(debian: &str) -> String {
-    let all: Vec<String> = debian.split(" | ").map(one_requirement).collect();
-    match all.as_slice() {
-        [one] => one.clone(),
-        _ => format!("({})", all.join(" or ")),
-    }
-}
-
-fn one_requirement(debian: &str) -> String {
-    let (name, range) = match debian.split_once(" (") {
-        Some((name, range)) => (name, Some(range.trim_end_matches(')'))),
-        None => (debian, None),
-    };
-    let name = name.split(':').next().unwrap_or(name);
-    let Some((operator, version)) = range.and_then(|range| range.split_once(' ')) else {
-        return name.to_owned();
-    };
-    let operator = match operator {
-        // A version without a release is any release to RPM, and the first one to Debian.
-        ">>" => ">=",
-        "<<" => "<",
-        other => other,
-    };
-    let evr = Evr::parse(version);
-    let epoch = match evr.epoch {
-        0 => String::new(),
-        epoch => format!("{epoch}:"),
-    };
-    let release = match version.contains('-') {
-        true => format!("-{}", evr.release),
-        false => String::new(),
-    };
-    format!("{name} {operator} {epoch}{}{release}", evr.version)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requirements() {
-        let table = [
-            ("libc6 (>= 2.38)", "libc6 >= 2.38"),
-            (
-                "debconf (>= 0.5) | debconf-2.0",
-                "(debconf >= 0.5 or debconf-2.0)",
-            ),
-            ("python3:any", "python3"),
-            ("vim-common (= 2:9.1.1230-2)", "vim-common = 2:9.1.1230-2"),
-            ("a (<< 1~b)", "a < 1~b"),
-        ];
-        for (debian, rpm) in table {
-            assert_eq!(requirement(debian), rpm);
-        }
-    }
 }
