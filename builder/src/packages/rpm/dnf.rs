@@ -1,5 +1,6 @@
 //! dnf, with a configuration of ours.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -32,9 +33,13 @@ impl<'a> Dnf<'a> {
         repos: impl Iterator<Item = &'a Repository> + Clone,
     ) -> Result<Self> {
         let dir = request.work.sub("dnf")?;
-        let keys = import_keys(&dir, repos.clone())?;
+        let mut vars = rpms.vars.clone();
+        vars.insert("releasever".to_owned(), request.treefile.releasever.clone());
+        vars.insert("basearch".to_owned(), request.board.arch.rpm.clone());
+        let filled: Vec<Repository> = repos.clone().map(|repo| with_key_of(repo, &vars)).collect();
+        let keys = import_keys(&dir, filled.iter())?;
         put(&dir, "dnf.conf", "[main]\n")?;
-        put(&dir, "repos/edge.repo", &sections(repos.clone()))?;
+        put(&dir, "repos/edge.repo", &sections(filled.iter()))?;
         for (name, value) in &rpms.vars {
             put(&dir, &format!("vars/{name}"), value)?;
         }
@@ -141,6 +146,20 @@ impl<'a> Dnf<'a> {
         }
         Ok(rpms)
     }
+}
+
+/// The keys are fetched by us too, so dnf's variables in their addresses are filled in: `$releasever`, `${basearch}`.
+fn with_key_of(repo: &Repository, vars: &BTreeMap<String, String>) -> Repository {
+    let mut repo = repo.clone();
+    let keys = repo.options.iter_mut().filter(|(key, _)| key == "gpgkey");
+    for (_, value) in keys {
+        for (name, text) in vars {
+            *value = value
+                .replace(&format!("${{{name}}}"), text)
+                .replace(&format!("${name}"), text);
+        }
+    }
+    repo
 }
 
 /// Lines of `(3/185): name.rpm …`.
@@ -267,6 +286,29 @@ mod tests {
             let error = explain(Path::new("t.yaml"), &lines, anyhow!("tail"));
             assert_eq!(format!("{error:#}"), expected);
         }
+    }
+
+    #[test]
+    fn keys_are_of_the_release() {
+        let repo = Repository {
+            id: "r".to_owned(),
+            file: PathBuf::from("/x.repo"),
+            options: vec![
+                (
+                    "baseurl".to_owned(),
+                    "http://mirror.example/$releasever".to_owned(),
+                ),
+                (
+                    "gpgkey".to_owned(),
+                    "key-$releasever-${basearch}".to_owned(),
+                ),
+            ],
+        };
+        let vars = [("releasever", "42"), ("basearch", "x86_64")];
+        let vars = vars.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let filled = with_key_of(&repo, &vars.into());
+        assert_eq!(filled.option("gpgkey"), Some("key-42-x86_64"));
+        assert_eq!(filled.option("baseurl"), repo.option("baseurl"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::dnf::Dnf;
-use super::file::{Rpm, describe, kept};
+use super::file::{Rpm, describe, kept, texts};
 use super::rpm_board;
 use crate::interrupt;
 use crate::lock::{Lock, Locked};
@@ -32,11 +32,7 @@ pub fn fetch(request: &Request, rpms: &Rpms, step: &mut Step) -> Result<Found> {
         .collect();
     wanted.extend(board.kernel.iter().map(String::as_str));
     wanted.extend(rpms.packages_of.values().flatten().map(String::as_str));
-    let local: Vec<&str> = request
-        .local_debs
-        .iter()
-        .filter_map(|path| path.to_str())
-        .collect();
+    let local = texts(request.local_debs)?;
     let wanted: Vec<&str> = wanted.into_iter().chain(local).collect();
     let packages = dnf.install(&wanted, step)?;
     interrupt::check()?;

@@ -56,6 +56,15 @@ fn one(line: &str, path: &Path) -> Result<Rpm> {
     })
 }
 
+/// For dnf and rpm, whose lists of files are text.
+pub fn texts(paths: &[PathBuf]) -> Result<Vec<&str>> {
+    let texts = paths.iter().map(|path| {
+        path.to_str()
+            .with_context(|| format!("{} is not UTF-8: rename it", path.display()))
+    });
+    texts.collect()
+}
+
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()

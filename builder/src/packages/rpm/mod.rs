@@ -21,7 +21,7 @@ use crate::lock::Lock;
 use crate::progress::{Progress, Step};
 use crate::treefile::rpms::Rpms;
 use fetch::{fetch, fetch_locked, snapshot};
-use file::{Rpm, local_files, locals, sha256};
+use file::{Rpm, local_files, locals, sha256, texts};
 
 /// Rises when the same RPMs give another layer.
 const FORMAT: u32 = 1;
@@ -105,11 +105,7 @@ pub fn install(
 ) -> Result<Vec<Package>> {
     let ours = request.work.sub("rpm")?;
     let temporary = request.work.sub("rpm-root")?;
-    let paths: Vec<&str> = prepared
-        .rpms
-        .iter()
-        .filter_map(|path| path.to_str())
-        .collect();
+    let paths = texts(&prepared.rpms)?;
     let list = ours.join("rpms");
     fs::write(&list, paths.join("\n")).with_context(|| format!("writing {}", list.display()))?;
     let (mut failed, mut said) = (Vec::new(), Vec::new());
