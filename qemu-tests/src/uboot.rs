@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_build::image::{filesystems, layout, layout::Layout, uboot};
 use edge_ota::board::BootFlavour;
 use edge_ota::boot::OnDisk;
 use edge_ota::boot::on_disk::{BOOTS_SECTOR, TRIAL_SECTORS};
 use edge_ota::boot::records::BootsRecord;
 use edge_ota::cmd::Cmd;
 use edge_ota::durable;
+use edge_ota::media::{self, Place, filesystems, layout, layout::Layout, uboot};
 use edge_ota::types::Slot;
 use tempfile::TempDir;
 
@@ -69,13 +69,9 @@ impl Machine {
         let layout = layout::layout(1 << 30, "uboot", &[])?.for_uboot();
         let disk = dir.path().join("blank.raw");
         fs::File::create(&disk)?.set_len(layout.size)?;
-        Cmd::new("sfdisk")
-            .arg("--quiet")
-            .arg(&disk)
-            .output_with_input(layout.sfdisk_script().into_bytes())?;
+        media::partition(&disk, &layout)?;
         uboot::write_fat(
-            &disk,
-            &layout.esp,
+            &Place::in_image(&disk, &layout.esp),
             &uboot::make_script(&layout, dir.path())?,
             TIME,
         )?;
@@ -93,8 +89,7 @@ impl Machine {
         let script = self.dir.path().join(uboot::SCRIPT);
         fs::copy(&script, self.boot_dir().join(uboot::SCRIPT))?;
         uboot::write_fat(
-            &self.dir.path().join("blank.raw"),
-            &self.layout.esp,
+            &Place::in_image(&self.dir.path().join("blank.raw"), &self.layout.esp),
             &script,
             TIME,
         )?;
@@ -107,8 +102,7 @@ impl Machine {
         let script = dir.path().join(uboot::SCRIPT);
         fs::write(&script, bytes)?;
         uboot::write_fat(
-            &self.dir.path().join("blank.raw"),
-            &self.layout.esp,
+            &Place::in_image(&self.dir.path().join("blank.raw"), &self.layout.esp),
             &script,
             TIME,
         )
@@ -188,7 +182,11 @@ impl Machine {
             .run()?;
         let before = fs::read(self.trial_file())?;
         durable::overwrite(&disk, self.layout.trial.start, &before)?;
-        filesystems::write_boot(&disk, &self.layout.boot, &self.boot_dir(), TIME)?;
+        filesystems::write_boot(
+            &Place::in_image(&disk, &self.layout.boot),
+            &self.boot_dir(),
+            TIME,
+        )?;
         let console = self.run(&disk, bad)?;
         self.take_records(&disk, &before)?;
         outcome(console)

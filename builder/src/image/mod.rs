@@ -1,11 +1,6 @@
 //! A disk image of a release. Slot a is written by the code that upgrades a device, into a sysroot in
 //! a folder; the folder becomes the root file system.
 
-pub mod filesystems;
-pub mod firmware;
-pub mod layout;
-pub mod uboot;
-
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -16,6 +11,8 @@ use edge_ota::boot::OnDisk;
 use edge_ota::cmd::Cmd;
 use edge_ota::fetch::{Limits, Location, Source};
 use edge_ota::install;
+use edge_ota::media::layout::{self, Layout};
+use edge_ota::media::{self, Place, filesystems, firmware, uboot};
 use edge_ota::sysroot::Sysroot;
 use edge_ota::types::{BoardName, ChannelName, CommitChecksum};
 use edge_ota::{pull, trust};
@@ -23,7 +20,6 @@ use edge_ota::{pull, trust};
 use crate::interrupt::{self, WorkDir};
 use crate::progress::Progress;
 use crate::repo::Repo;
-use layout::Layout;
 
 pub struct Request<'a> {
     pub board: &'a BoardName,
@@ -105,18 +101,20 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
         BootFlavour::Grub => layout,
         BootFlavour::Uboot => layout.for_uboot(),
     };
-    partition(&raw, &layout)?;
+    make_file(&raw, layout.size)?;
+    media::partition(&raw, &layout)?;
+    let place = |partition| Place::in_image(&raw, partition);
     firmware::write(&raw, &blobs)?;
     copy_to(&trial, &raw, layout.trial.start)?;
     match flavour {
         BootFlavour::Grub => {
             let efi = tree.join("usr/lib/ostree-boot/efi");
-            filesystems::write_esp(&raw, &layout.esp, &efi, work, time)?;
+            filesystems::write_esp(&place(&layout.esp), &efi, work, time)?;
         }
         BootFlavour::Uboot => write_uboot_scripts(&raw, &layout, &boot_dir, work, time)?,
     }
-    filesystems::write_boot(&raw, &layout.boot, &boot_dir, time)?;
-    filesystems::write_root(&raw, &layout.root, &sysroot_dir, &deployment, time)?;
+    filesystems::write_boot(&place(&layout.boot), &boot_dir, time)?;
+    filesystems::write_root(&place(&layout.root), &sysroot_dir, &deployment, time)?;
     step.done();
     interrupt::check()?;
 
@@ -141,7 +139,7 @@ fn write_uboot_scripts(
     time: u64,
 ) -> Result<()> {
     let script = uboot::make_script(layout, work)?;
-    uboot::write_fat(raw, &layout.esp, &script, time)?;
+    uboot::write_fat(&Place::in_image(raw, &layout.esp), &script, time)?;
     let spare = boot_dir.join(uboot::SCRIPT);
     fs::copy(&script, &spare)
         .map(drop)
@@ -190,15 +188,10 @@ fn write_etc(tree: &Path, path: &str, what: &Etc) -> Result<()> {
     .with_context(|| format!("writing {}", path.display()))
 }
 
-fn partition(raw: &Path, layout: &Layout) -> Result<()> {
+fn make_file(raw: &Path, size: u64) -> Result<()> {
     File::create(raw)
-        .and_then(|file| file.set_len(layout.size))
-        .with_context(|| format!("making {}", raw.display()))?;
-    Cmd::new("sfdisk")
-        .arg("--quiet")
-        .arg(raw)
-        .output_with_input(layout.sfdisk_script().into_bytes())
-        .map(drop)
+        .and_then(|file| file.set_len(size))
+        .with_context(|| format!("making {}", raw.display()))
 }
 
 fn copy_to(from: &Path, disk: &Path, start: u64) -> Result<()> {

@@ -4,8 +4,9 @@
 
 use std::fmt::Write;
 
+use edge_ota::media::firmware::{DIR, file_name};
+
 use crate::board::{Board, Firmware};
-use crate::image::firmware::{DIR, file_name};
 
 /// Below the root of the tree; the files of the ESP.
 const EFI_DIR: &str = "usr/lib/ostree-boot/efi";

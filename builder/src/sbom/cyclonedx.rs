@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Contents, Package};
-use crate::image::layout;
+use edge_ota::media::layout;
 
 pub fn document(contents: &Contents) -> Value {
     let components: Vec<Value> = contents.packages.iter().map(component).collect();

@@ -1,10 +1,10 @@
 //! Where the partitions of a disk lie. Pure.
 
 use anyhow::{Result, bail};
-use edge_ota::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
 use sha2::{Digest, Sha256};
 
 use super::firmware::Blob;
+use crate::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
 
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;

@@ -1,14 +1,15 @@
-//! U-Boot's script on an image: one FIT image, on the FAT partition and again on `edge-boot`, where U-Boot finds it
+//! U-Boot's script on a disk: one FIT image, on the FAT partition and again on `edge-boot`, where U-Boot finds it
 //! when the first is damaged.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use edge_ota::boot::uboot;
-use edge_ota::cmd::Cmd;
 
-use super::filesystems::{mtools, mtools_image};
-use super::layout::{Layout, Partition};
+use super::Place;
+use super::filesystems::mtools;
+use super::layout::Layout;
+use crate::boot::uboot;
+use crate::cmd::Cmd;
 
 /// The name that U-Boot looks for, in the folder `/` of either file system.
 pub const SCRIPT: &str = "boot.scr";
@@ -34,14 +35,28 @@ pub fn make_script(layout: &Layout, work: &Path) -> Result<PathBuf> {
 
 /// A FAT file system with nothing but the script: U-Boot prefers an `EFI` folder, and would take an `uboot.env` for
 /// its own environment.
-pub fn write_fat(disk: &Path, partition: &Partition, script: &Path, time: u64) -> Result<()> {
-    let image = mtools_image(disk, partition);
-    let id = partition.uuid.get(..8).unwrap_or("0");
+pub fn write_fat(place: &Place, script: &Path, time: u64) -> Result<()> {
+    let image = place.for_mtools();
     mtools("mformat", time)
         .args([
-            "-F", "-h", "64", "-s", "32", "-c", "1", "-v", "UBOOT", "-N", id,
+            "-F",
+            "-h",
+            "64",
+            "-s",
+            "32",
+            "-c",
+            "1",
+            "-v",
+            "UBOOT",
+            "-N",
+            place.fat_id(),
         ])
-        .args(["-T", &(partition.size / SECTOR).to_string(), "-i", &image])
+        .args([
+            "-T",
+            &(place.partition.size / SECTOR).to_string(),
+            "-i",
+            &image,
+        ])
         .arg("::")
         .run()?;
     mtools("mcopy", time)

@@ -1,43 +1,46 @@
-//! The file systems of an image, written straight to their place in the disk file: no loop devices. Every time in them
-//! is the release's, so that the same release makes the same bytes.
+//! The file systems of a disk, written straight to their place in an image or to the partition of a device: no loop
+//! devices. Every time in them is the release's, so that the same release makes the same image.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use edge_ota::boot::envblk;
-use edge_ota::boot::grub;
-use edge_ota::boot::on_disk::{BOOTS_SECTOR, TRIAL_SECTORS};
-use edge_ota::boot::records::{Boots, BootsRecord};
-use edge_ota::cmd::Cmd;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
-use super::layout::Partition;
+use super::Place;
+use crate::boot::envblk;
+use crate::boot::grub;
+use crate::boot::on_disk::{BOOTS_SECTOR, TRIAL_SECTORS};
+use crate::boot::records::{Boots, BootsRecord};
+use crate::cmd::Cmd;
 
 const KIB: u64 = 1024;
 
 /// The EFI system partition: the tree's shim and GRUB, and our static script. Debian's signed GRUB
 /// looks for its script in `/EFI/debian`.
-pub fn write_esp(
-    disk: &Path,
-    partition: &Partition,
-    efi: &Path,
-    work: &Path,
-    time: u64,
-) -> Result<()> {
+pub fn write_esp(place: &Place, efi: &Path, work: &Path, time: u64) -> Result<()> {
     let script = work.join("grub.cfg");
     std::fs::write(&script, grub::SCRIPT)
         .with_context(|| format!("writing {}", script.display()))?;
-    let id = partition.uuid.get(..8).unwrap_or("0");
-    let image = mtools_image(disk, partition);
+    let image = place.for_mtools();
     mtools("mformat", time)
         .args([
-            "-F", "-h", "64", "-s", "32", "-c", "1", "-v", "ESP", "-N", id,
+            "-F",
+            "-h",
+            "64",
+            "-s",
+            "32",
+            "-c",
+            "1",
+            "-v",
+            "ESP",
+            "-N",
+            place.fat_id(),
         ])
         .args([
             "-T",
-            &(partition.size / 512).to_string(),
+            &(place.partition.size / 512).to_string(),
             "-i",
             &image,
             "::",
@@ -105,51 +108,64 @@ fn check_sectors(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file system that the loader reads: without the features that GRUB or U-Boot do not know.
-pub fn write_boot(disk: &Path, partition: &Partition, from: &Path, time: u64) -> Result<()> {
-    let options = ["-m", "0", "-O", "^orphan_file,^metadata_csum_seed,^64bit"];
-    mke2fs(disk, partition, from, &options, time)?;
-    debugfs(disk, partition, &inode_times(disk, partition, time)?, time)
+/// The file system that the loader reads.
+pub fn write_boot(place: &Place, from: &Path, time: u64) -> Result<()> {
+    mke2fs(place, from, BOOT_OPTIONS, time)?;
+    debugfs(place, &inode_times(place, time)?, time)
 }
 
-pub fn write_root(
-    disk: &Path,
-    partition: &Partition,
-    from: &Path,
-    deployment: &str,
-    time: u64,
-) -> Result<()> {
-    let options = ["-m", "1", "-O", "^orphan_file,^metadata_csum_seed"];
-    mke2fs(disk, partition, from, &options, time)?;
+pub fn write_root(place: &Place, from: &Path, deployment: &str, time: u64) -> Result<()> {
+    mke2fs(place, from, ROOT_OPTIONS, time)?;
     // libostree makes a deployment's root immutable; mke2fs does not carry that flag over.
     let flag = format!("sif /ostree/deploy/edge/deploy/{deployment} flags 0x80010\n");
-    let commands = inode_times(disk, partition, time)? + &flag;
-    debugfs(disk, partition, &commands, time)
+    let commands = inode_times(place, time)? + &flag;
+    debugfs(place, &commands, time)
 }
 
-fn mke2fs(
-    disk: &Path,
-    partition: &Partition,
-    from: &Path,
-    options: &[&str],
-    time: u64,
-) -> Result<()> {
+/// Without the features that GRUB or U-Boot do not know.
+const BOOT_OPTIONS: &[&str] = &["-m", "0", "-O", "^orphan_file,^metadata_csum_seed,^64bit"];
+const ROOT_OPTIONS: &[&str] = &["-m", "1", "-O", "^orphan_file,^metadata_csum_seed"];
+
+/// The same file systems with nothing in them, to be mounted.
+pub fn make_empty_boot(place: &Place) -> Result<()> {
+    ext4(place, BOOT_OPTIONS)
+        .arg(place.file)
+        .arg(size(place))
+        .run()
+}
+
+pub fn make_empty_root(place: &Place) -> Result<()> {
+    ext4(place, ROOT_OPTIONS)
+        .arg(place.file)
+        .arg(size(place))
+        .run()
+}
+
+fn mke2fs(place: &Place, from: &Path, options: &[&str], time: u64) -> Result<()> {
     set_times(from, time)?;
-    let extended = format!(
-        "offset={},hash_seed={},root_owner=0:0",
-        partition.start, partition.uuid
-    );
-    let label = ["-L", partition.name, "-U", &partition.uuid];
-    let tool = Cmd::new("mke2fs").args(["-q", "-F", "-t", "ext4"]);
-    at_time(tool, time)
-        .args(label)
-        .args(["-E", &extended])
-        .args(options)
+    at_time(ext4(place, options), time)
         .arg("-d")
         .arg(from)
-        .arg(disk)
-        .arg(format!("{}k", partition.size / KIB))
+        .arg(place.file)
+        .arg(size(place))
         .run()
+}
+
+fn ext4(place: &Place, options: &[&str]) -> Cmd {
+    let partition = place.partition;
+    let extended = format!(
+        "offset={},hash_seed={},root_owner=0:0",
+        place.start, partition.uuid
+    );
+    Cmd::new("mke2fs")
+        .args(["-q", "-F", "-t", "ext4"])
+        .args(["-L", partition.name, "-U", &partition.uuid])
+        .args(["-E", &extended])
+        .args(options)
+}
+
+fn size(place: &Place) -> String {
+    format!("{}k", place.partition.size / KIB)
 }
 
 /// What mke2fs copies from the files: no time later than the release's. libostree's files keep their zero.
@@ -175,13 +191,13 @@ fn set_times(path: &Path, time: u64) -> Result<()> {
 
 /// Commands for debugfs that set the times that mke2fs takes from the clock, that a file cannot be given, or that
 /// reading it changes. From e2fsprogs 1.47.1 on mke2fs does it by itself.
-fn inode_times(disk: &Path, partition: &Partition, time: u64) -> Result<String> {
+fn inode_times(place: &Place, time: u64) -> Result<String> {
     // The first inode that is not reserved (ext4's s_first_ino) is lost+found's.
     const FIRST: u64 = 11;
     const ROOT: u64 = 2;
     let listed = Cmd::new("dumpe2fs")
         .arg("-h")
-        .arg(device(disk, partition))
+        .arg(place.for_e2fs())
         .env("LC_ALL", "C")
         .text()?;
     let number = |name: &str| -> Result<u64> {
@@ -199,16 +215,12 @@ fn inode_times(disk: &Path, partition: &Partition, time: u64) -> Result<String> 
     Ok(commands.collect())
 }
 
-fn debugfs(disk: &Path, partition: &Partition, commands: &str, time: u64) -> Result<()> {
+fn debugfs(place: &Place, commands: &str, time: u64) -> Result<()> {
     let tool = Cmd::new("debugfs").args(["-w", "-f", "/dev/stdin"]);
     at_time(tool, time)
-        .arg(device(disk, partition))
+        .arg(place.for_e2fs())
         .output_with_input(commands.as_bytes().to_vec())
         .map(drop)
-}
-
-fn device(disk: &Path, partition: &Partition) -> String {
-    format!("{}?offset={}", disk.display(), partition.start)
 }
 
 /// A tool of mtools; what it writes has this time.
@@ -221,10 +233,6 @@ fn at_time(tool: Cmd, time: u64) -> Cmd {
     tool.env("SOURCE_DATE_EPOCH", time.to_string())
         .env("E2FSPROGS_FAKE_TIME", time.to_string())
         .env("TZ", "UTC")
-}
-
-pub fn mtools_image(disk: &Path, partition: &Partition) -> String {
-    format!("{}@@{}", disk.display(), partition.start)
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub fn write(disk: &Path, blobs: &[Blob]) -> Result<()> {
     for blob in blobs {
         let bytes =
             fs::read(&blob.path).with_context(|| format!("reading {}", blob.path.display()))?;
-        edge_ota::durable::overwrite(disk, blob.offset, &bytes)?;
+        crate::durable::overwrite(disk, blob.offset, &bytes)?;
     }
     Ok(())
 }
