@@ -16,6 +16,7 @@ pub mod format;
 pub mod health;
 pub mod history;
 pub mod install;
+pub mod kickstart;
 pub mod media;
 pub mod output;
 pub mod pull;
