@@ -1,5 +1,6 @@
 //! What a device reads and does: channel manifests, keys, the two slots, the sysroot.
 
+pub mod birth;
 pub mod board;
 pub mod boot;
 pub mod channel;
@@ -17,6 +18,7 @@ pub mod health;
 pub mod history;
 pub mod install;
 pub mod kickstart;
+pub mod kargs;
 pub mod media;
 pub mod output;
 pub mod pull;
