@@ -62,6 +62,8 @@ pub enum Command {
     Release(Release),
     /// Make a disk image of a commit
     Image(Image),
+    /// Make the kernel and the initramfs that install a release onto a machine without a system
+    Installer(Installer),
     /// Serve a folder on loopback, for development
     Serve(Serve),
     /// Boot an image in QEMU with its console here
@@ -336,6 +338,34 @@ pub struct Image {
     #[arg(long, default_value = "4G", value_parser = bytes)]
     pub size: u64,
     #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Installer {
+    #[arg(long)]
+    pub board: BoardName,
+    /// What it is made from [default: what the channel offers now]
+    #[arg(long)]
+    pub commit: Option<CommitChecksum>,
+    #[arg(long, default_value = "stable")]
+    pub channel: ChannelName,
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The folder of the root documents to trust
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// A kickstart file to carry, used unless the kernel's arguments name another
+    #[arg(long, value_name = "FILE")]
+    pub kickstart: Option<PathBuf>,
+    /// A kernel argument for the installer; may be repeated
+    #[arg(long = "append", value_name = "ARGUMENT")]
+    pub kernel_arguments: Vec<String>,
+    /// A folder for vmlinuz, initramfs.img and installer.json
+    #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Print a summary as JSON
     #[arg(long)]

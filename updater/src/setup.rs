@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_ota::birth::EtcFile;
-use edge_ota::board;
+use edge_ota::board::{self, BootFlavour};
 use edge_ota::device::ROOTS_IN_TREE;
 use edge_ota::fetch::{Limits, Location, Source};
 use edge_ota::installer::{self, Installed, Order, Plan, unattended};
@@ -25,9 +25,11 @@ pub fn install(root: &Path, args: &Install) -> Result<()> {
     let work = tempfile::tempdir_in(&dir).context("making a work folder")?;
     let keys = args.keys.clone();
     let keys = keys.unwrap_or_else(|| root.join(ROOTS_IN_TREE));
+    let (board, flavour) = board_of(root, args)?;
     let order = Order {
         root,
-        board: board_of(root, args)?,
+        board,
+        flavour,
         keys: &keys,
         source: Source::new(location(args)?, Limits::default())?,
         channel: args.channel.clone(),
@@ -50,12 +52,15 @@ pub fn install(root: &Path, args: &Install) -> Result<()> {
     tell(&installed, args.json)
 }
 
-fn board_of(root: &Path, args: &Install) -> Result<BoardName> {
-    match &args.board {
-        Some(board) => Ok(board.clone()),
-        None => Ok(board::load(root)
-            .context("the running system is none of ours: name the --board")?
-            .board),
+/// Boards that have another loader than GRUB need an installer of their own.
+fn board_of(root: &Path, args: &Install) -> Result<(BoardName, BootFlavour)> {
+    match (&args.board, board::load(root)) {
+        (Some(named), Ok(own)) if *named == own.board => Ok((own.board, own.boot)),
+        (Some(named), _) => Ok((named.clone(), BootFlavour::Grub)),
+        (None, own) => {
+            let own = own.context("the running system is none of ours: name the --board")?;
+            Ok((own.board, own.boot))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::birth::{self, EtcFile};
-use crate::board::{self, BoardFile, BootFlavour};
+use crate::board::{self, BootFlavour};
 use crate::boot::OnDisk;
 use crate::channel::{self, Candidate, Expected};
 use crate::device;
@@ -48,6 +48,7 @@ pub struct Order<'a> {
     /// Of the running system: `sys`, `proc`, `dev`, and what an installer brings of its board.
     pub root: &'a Path,
     pub board: BoardName,
+    pub flavour: BootFlavour,
     /// The folder of the root documents to trust.
     pub keys: &'a Path,
     pub source: Source,
@@ -144,6 +145,10 @@ fn layout_for(order: &Order, drive: &Drive, verified: &Verified) -> Result<Layou
     }
     let blobs = firmware::of_tree(order.root)?;
     let layout = layout::layout(drive.size, &disk::random_uuid()?, &blobs)?;
+    let layout = match order.flavour {
+        BootFlavour::Grub => layout,
+        BootFlavour::Uboot => layout.for_uboot(),
+    };
     let tree = verified.info().disk_bytes();
     let needed = tree + tree / 20 + MARGIN;
     match layout.root.size < needed {
@@ -192,7 +197,7 @@ pub fn carry_out(
         pulling(Step::Pulling(progress))
     })?;
     each(Step::Deploying);
-    let (flavour, deployment) = deploy(plan, &target, &sysroot, |tree, var| {
+    let deployment = deploy(plan, &target, &sysroot, |tree, var| {
         each(Step::Customizing);
         customize(tree, var)
     })?;
@@ -201,7 +206,7 @@ pub fn carry_out(
     let installed = installed(plan, &deployment);
     write_state(plan, &sysroot.var_dir(), &installed)?;
     let tree = sysroot.deployment_dir(&deployment);
-    target.make_bootable(flavour, &tree)?;
+    target.make_bootable(order.flavour, &tree)?;
     Ok(installed)
 }
 
@@ -210,22 +215,28 @@ fn deploy(
     target: &Target,
     sysroot: &Sysroot,
     customize: impl FnOnce(&Path, &Path) -> Result<()>,
-) -> Result<(BootFlavour, String)> {
+) -> Result<String> {
     let commit = plan.verified.commit();
     let order = plan.order;
     // The records come from the tree, and there is one once it is deployed.
     let new = install::deploy_first(sysroot, commit)?;
     let tree = sysroot.deployment_dir(&new);
     target.write_trial(&tree)?;
-    let board: BoardFile = board::load(&tree)?;
+    let flavour = board::load(&tree)?.boot;
+    if flavour != order.flavour {
+        bail!(
+            "board {} does not boot as this installer thinks: use one made of its release",
+            order.board
+        );
+    }
     birth::write(&tree, &etc_files(order)?)?;
     customize(&tree, &sysroot.var_dir())?;
-    let mut boot = OnDisk::in_folder(board.boot, target.boot(), target.trial()?);
+    let mut boot = OnDisk::in_folder(flavour, target.boot(), target.trial()?);
     install::boot_first(sysroot, &mut boot, commit, new.clone())?;
     if install::verified_slot(sysroot, &boot, Slot::A)?.deployment != new {
         bail!("slot a does not hold the deployment that was just made");
     }
-    Ok((board.boot, new))
+    Ok(new)
 }
 
 fn etc_files(order: &Order) -> Result<Vec<EtcFile>> {

@@ -109,9 +109,11 @@ fn install(
 ) -> Result<Finish> {
     let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
     let (source, _medium) = source(words, work.path())?;
+    let board = board::load(root)?;
     let order = Order {
         root,
-        board: board::load(root)?.board,
+        board: board.board,
+        flavour: board.boot,
         keys: &root.join(ROOTS_IN_TREE),
         source,
         channel: words.channel.clone().unwrap_or_default(),

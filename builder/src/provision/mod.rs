@@ -1,0 +1,4 @@
+//! How a machine gets its first system without a person at its keyboard.
+
+pub mod installer;
+mod ramdisk;
