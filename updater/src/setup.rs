@@ -119,6 +119,6 @@ fn tell(installed: &Installed, json: bool) -> Result<()> {
 
 /// Prints one word for the installer's init.
 pub fn unattended(root: &Path) -> Result<()> {
-    let next = unattended::run(root, progress::installing())?;
+    let next = unattended::run(root, progress::installing_unattended())?;
     Ok(output::line(next.as_str())?)
 }

@@ -206,6 +206,8 @@ pub fn carry_out(
     let installed = installed(plan, &deployment);
     write_state(plan, &sysroot.var_dir(), &installed)?;
     let tree = sysroot.deployment_dir(&deployment);
+    // It keeps the file system busy.
+    drop(sysroot);
     target.make_bootable(order.flavour, &tree)?;
     Ok(installed)
 }
