@@ -1,7 +1,12 @@
 //! What a kickstart file tells the installer: text to [`Kickstart`], without reading or writing anything. An
 //! `%include` is read by the caller.
 
+mod commands;
+mod lines;
 mod names;
+mod options;
+mod read;
+mod words;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +17,8 @@ use crate::config::UnitName;
 use crate::types::{ChannelName, RefName};
 
 pub use names::{Crypt, DiskName, GroupName, HostName, InterfaceName, Mac, UserName, ZoneName};
+pub use read::{parse, pre_scripts};
+pub use words::quote;
 
 /// A whole file, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
