@@ -2,6 +2,7 @@
 //! `%include` is read by the caller.
 
 mod commands;
+pub mod etc;
 mod lines;
 mod names;
 mod options;

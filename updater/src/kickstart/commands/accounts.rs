@@ -113,7 +113,7 @@ fn user(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
         locked: args.has("--lock"),
         uid: number(args, "--uid")?,
         gid: number(args, "--gid")?,
-        home: path(args, "--homedir")?,
+        home: home(args)?,
         shell: path(args, "--shell")?,
         gecos: field(args, "--gecos")?,
     };
@@ -178,6 +178,17 @@ fn id(option: &str, text: &str) -> Result<u32, String> {
         _ => Err(format!(
             "{option}: '{text}' is not a number from 1000 to 59999"
         )),
+    }
+}
+
+fn home(args: &Args) -> Result<Option<String>, String> {
+    let home = path(args, "--homedir")?;
+    let writable = ["/home/", "/var/", "/srv/", "/opt/"];
+    match home {
+        Some(path) if !writable.iter().any(|prefix| path.starts_with(prefix)) => Err(format!(
+            "--homedir: {path} is not below /home, /var, /srv or /opt, which alone can be written"
+        )),
+        home => Ok(home),
     }
 }
 
