@@ -6,6 +6,8 @@ pub mod etc;
 mod lines;
 mod names;
 mod options;
+#[cfg(test)]
+mod oracle;
 mod read;
 mod words;
 

@@ -6,17 +6,19 @@ use crate::kickstart::{DiskName, Disks, Mistake, Var};
 pub fn check(draft: &Draft) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let disks = &draft.kickstart.disks;
-    if let Some(part) = ["part", "partition"]
-        .into_iter()
-        .find(|name| draft.place(name).is_some())
-    {
-        if draft.place("autopart").is_some() {
-            let message = "autopart: with part it says the layout twice: leave one of them out";
-            mistakes.push(draft.mistake("autopart", message.into()));
+    let there = |name: &&str| draft.place(name).is_some();
+    if let Some(other) = ["part", "partition", "reqpart"].into_iter().find(there) {
+        if there(&"autopart") {
+            let message = format!("autopart: with {other} it says the layout twice: leave one out");
+            mistakes.push(draft.mistake("autopart", message));
         }
-        mistakes.extend(
-            check_parts(disks).map(|message| draft.mistake(part, format!("{part}: {message}"))),
-        );
+    }
+    if let Some(message) = check_parts(disks) {
+        let part = ["part", "partition"]
+            .into_iter()
+            .find(there)
+            .unwrap_or("part");
+        mistakes.push(draft.mistake(part, format!("{part}: {message}")));
     }
     if let Some(message) = check_target(disks) {
         mistakes.push(draft.mistake("ignoredisk", format!("ignoredisk: {message}")));

@@ -302,13 +302,13 @@ fn part(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
         return Err("--size: not a number of MiB that a disk has".into());
     }
     let grows = args.has("--grow");
-    if size.is_none() && !grows {
-        return Err("--size or --grow is missing".into());
-    }
+    let size = size.ok_or("--size is missing: the least it needs, in MiB")?;
     match args.word() {
-        Some("/") => root(kickstart, Root { size, grows }, disk),
+        Some("/") => {
+            let size = Some(size);
+            root(kickstart, Root { size, grows }, disk)
+        }
         Some("/var") => {
-            let size = size.ok_or("/var: --size is missing: the least it needs, in MiB")?;
             if kickstart.disks.var != Var::InRoot {
                 return Err("/var is there twice".into());
             }

@@ -254,6 +254,9 @@ fn ipv6(args: &Args) -> Result<V6, String> {
 fn search(args: &Args) -> Result<Vec<String>, String> {
     let mut domains: Vec<String> = Vec::new();
     for option in ["--ipv4-dns-search", "--ipv6-dns-search"] {
+        if args.has(option) && !args.has("--device") {
+            return Err(format!("{option}: --device is missing"));
+        }
         for domain in args.list::<crate::kickstart::HostName>(option)? {
             if !domains.iter().any(|known| known == domain.as_str()) {
                 domains.push(domain.into());

@@ -18,7 +18,10 @@ pub const COMMANDS: &[Command] = &[
             grammar: &Grammar {
                 options: &[
                     ("--utc", Nothing),
-                    ("--isUtc", Nothing),
+                    (
+                        "--isUtc",
+                        Refused("write --utc: newer readers know no other word"),
+                    ),
                     ("--nontp", Refused("timesource --ntp-disable")),
                     ("--ntpservers", Refused("timesource --ntp-server=…")),
                 ],
@@ -178,10 +181,17 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "eula",
-        meaning: Meaning::NoEffect(&Grammar {
-            options: &[("--agreed", Nothing)],
-            words: Words::None,
-        }),
+        meaning: Meaning::Read {
+            grammar: &Grammar {
+                options: &[("--agreed", Nothing)],
+                words: Words::None,
+            },
+            times: Times::Many,
+            read: |_, args| match args.has("--agreed") {
+                true => Ok(()),
+                false => Err("--agreed is missing".into()),
+            },
+        },
     },
     no_effect("skipx"),
     no_effect("cmdline"),
@@ -229,7 +239,7 @@ fn timezone(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
     let zone = args.word().unwrap_or_default();
     kickstart.system.timezone = Some(Timezone {
         zone: zone.parse().map_err(|e| format!("{e}"))?,
-        local_clock: !args.has("--utc") && !args.has("--isUtc"),
+        local_clock: !args.has("--utc"),
     });
     Ok(())
 }

@@ -239,7 +239,10 @@ fn mistakes_name_line_command_and_remedy() {
             "part / --fstype=xfs --grow",
             "part: --fstype: the layout's file systems are ext4, not xfs",
         ),
-        ("part /", "part: --size or --grow is missing"),
+        (
+            "part /",
+            "part: --size is missing: the least it needs, in MiB",
+        ),
         (
             "part / --size=0",
             "part: --size: not a number of MiB that a disk has",
@@ -250,7 +253,7 @@ fn mistakes_name_line_command_and_remedy() {
         ),
         (
             "part /var --grow",
-            "part: /var: --size is missing: the least it needs, in MiB",
+            "part: --size is missing: the least it needs, in MiB",
         ),
         (
             "part /boot --size=512",
@@ -299,6 +302,10 @@ fn mistakes_name_line_command_and_remedy() {
         (
             "network --bootproto=static --ip=192.0.2 --netmask=255.0.0.0",
             "network: --ip: '192.0.2': invalid IPv4 address syntax",
+        ),
+        (
+            "network --ipv6-dns-search=a.example",
+            "network: --ipv6-dns-search: --device is missing",
         ),
         (
             "network --ip=192.0.2.7",
@@ -457,19 +464,23 @@ fn mistakes_name_line_command_and_remedy() {
             "ks:3: halt: there is a line 'reboot' already, ks:1",
         ),
         (
-            "part / --grow\nautopart --nolvm\n",
-            "ks:2: autopart: with part it says the layout twice: leave one of them out",
+            "part / --size=9 --grow\nautopart --nolvm\n",
+            "ks:2: autopart: with part it says the layout twice: leave one out",
         ),
         (
-            "part / --size=1\npart / --size=2\n",
-            "ks:2: part: / is there twice",
+            "reqpart\nautopart\n",
+            "ks:2: autopart: with reqpart it says the layout twice: leave one out",
         ),
         (
-            "part / --grow\npart /var --size=9 --grow\n",
+            "part / --size=1\npartition / --size=1\n",
+            "ks:2: partition: / is there twice",
+        ),
+        (
+            "part / --size=9 --grow\npart /var --size=9 --grow\n",
             "ks:1: part: / and /var both grow on one disk: give one of them a --size and no --grow",
         ),
         (
-            "bootloader --boot-drive=sda\npart / --grow --ondisk=sdb\n",
+            "bootloader --boot-drive=sda\npart / --size=9 --ondisk=sdb\n",
             "ks:2: part: the system's disk is sda already, not sdb",
         ),
         (
