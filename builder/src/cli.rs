@@ -1,5 +1,7 @@
 //! The command line of `edge-build`: types only.
 
+pub mod kickstart;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +64,9 @@ pub enum Command {
     Release(Release),
     /// Make a disk image of a commit
     Image(Image),
+    /// Make and check kickstart files
+    #[command(subcommand)]
+    Kickstart(kickstart::Kickstart),
     /// Serve a folder on loopback, for development
     Serve(Serve),
     /// Boot an image in QEMU with its console here

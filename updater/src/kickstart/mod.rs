@@ -76,7 +76,7 @@ pub struct Source {
 /// `harddrive`: the served folder on a file system of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Medium {
-    /// `LABEL=…`, `UUID=…` or a device below `/dev`.
+    /// `LABEL=…`, `UUID=…` or `/dev/…`.
     pub partition: String,
     /// The path on it, which begins with `/`.
     pub dir: String,

@@ -246,11 +246,14 @@ fn harddrive(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
     if !dir.starts_with('/') || dir.split('/').any(|part| part == "..") {
         return Err(format!("--dir: '{dir}' is not a path that begins with /"));
     }
+    let whole = ["LABEL=", "UUID=", "/dev/"]
+        .iter()
+        .any(|start| partition.starts_with(start));
     kickstart.medium = Some(Medium {
-        partition: partition
-            .strip_prefix("/dev/")
-            .unwrap_or(partition)
-            .to_owned(),
+        partition: match whole {
+            true => partition.to_owned(),
+            false => format!("/dev/{partition}"),
+        },
         dir: dir.to_owned(),
     });
     Ok(())

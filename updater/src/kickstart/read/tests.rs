@@ -144,6 +144,22 @@ fn a_whole_file() {
 }
 
 #[test]
+fn a_medium_is_named_by_what_is_on_it_or_by_its_device() {
+    let medium = |line: &str| {
+        let medium = read(line).unwrap().medium.unwrap();
+        (medium.partition, medium.dir)
+    };
+    for (given, expected) in [
+        ("LABEL=EDGE", "LABEL=EDGE"),
+        ("sdb1", "/dev/sdb1"),
+        ("/dev/sdb1", "/dev/sdb1"),
+    ] {
+        let line = format!("harddrive --partition={given} --dir=/edge");
+        assert_eq!(medium(&line), (expected.to_owned(), "/edge".to_owned()));
+    }
+}
+
+#[test]
 fn an_empty_file_says_nothing() {
     assert_eq!(read("").unwrap(), Kickstart::default());
     assert_eq!(read("# only this\n\n").unwrap(), Kickstart::default());

@@ -1,0 +1,3 @@
+//! How a machine gets its first system without a person at its keyboard.
+
+pub mod kickstart;
