@@ -140,8 +140,8 @@ fn script(at: At, text: String, args: &Args, runs_in: RunsIn) -> Result<Script, 
     let log = log.and_then(|name| args.value(name));
     let interpreter = args.value("--interpreter").unwrap_or("/bin/sh");
     for (what, path) in [("--interpreter", Some(interpreter)), ("--log", log)] {
-        if path.is_some_and(|path| !path.starts_with('/')) {
-            return Err(format!("{what}: a path that begins with / is needed"));
+        if path.is_some_and(|path| !path.starts_with('/') || path.contains(char::is_whitespace)) {
+            return Err(format!("{what}: one path that begins with / is needed"));
         }
     }
     Ok(Script {

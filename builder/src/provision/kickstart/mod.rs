@@ -73,6 +73,9 @@ const NO_LOADER: &str = "bootloader --location=none";
 
 /// The file.
 pub fn generate(request: &Request) -> Result<String> {
+    let mut script = String::new();
+    post(request.post, &mut script);
+    check(&script).context("--kickstart-post")?;
     let text = match request.reader {
         Reader::Edge => for_edge(request),
         _ => for_anaconda(request)?,

@@ -1,5 +1,8 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use edge_ota::cmd::Cmd;
-use edge_ota::kickstart::Var;
+use edge_ota::kickstart::{Var, pre_scripts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -105,6 +108,79 @@ fn every_anaconda_reads_what_is_made_for_it() {
     }
 }
 
+fn ready(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../kickstart")
+        .join(name);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn ready_files_for_anaconda_are_what_is_made() {
+    let names = names();
+    for (name, reader) in [
+        ("anaconda-f44.ks", Reader::F44),
+        ("anaconda-rhel9.ks", Reader::Rhel9),
+    ] {
+        let made = generate(&Request {
+            url: "http://updates.example",
+            ..request(&names, reader)
+        })
+        .unwrap();
+        assert_eq!(ready(name), made, "{name}");
+    }
+}
+
+#[test]
+fn ready_files_for_our_installer_are_read_by_all() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kickstart");
+    let files: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let own = |name: &String| name.ends_with(".ks") && !name.starts_with("anaconda-");
+    let names: Vec<String> = files.iter().map(name).filter(own).collect();
+    assert!(names.len() >= 3, "{names:?}");
+    let mut questions = Vec::new();
+    for name in &names {
+        let text = ready(name);
+        let read = parse(name, &text, &mut |_| Ok(String::new())).unwrap_or_else(|e| panic!("{e}"));
+        assert!(read.source.is_some() && read.finish.is_some(), "{name}");
+        let whole: String = text
+            .lines()
+            .filter(|line| !line.starts_with("%include"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        questions.extend(["F44", "RHEL9", "RHEL10"].map(|version| (whole.clone(), version)));
+    }
+    for (answer, (text, version)) in pykickstart(&questions).iter().zip(&questions) {
+        assert!(answer.is_null(), "{version}: {answer}\n{text}");
+    }
+}
+
+/// The script runs here, with the folders of a machine in the place of its own.
+#[test]
+fn a_serial_number_becomes_the_hostname() {
+    let text = ready("bmc-serial.ks");
+    let scripts = pre_scripts("ks", &text, &mut |_| bail!("not there yet")).unwrap();
+    let check = |file: &str, serial: &str, expected: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = dir.path().display().to_string();
+        fs::write(dir.path().join(file), serial).unwrap();
+        // First, for the folder is below /tmp too.
+        let script = scripts[0].text.replace("/tmp/", &format!("{machine}/"));
+        let script = script.replace("/sys/class/dmi/id", &machine);
+        let script = script.replace("/proc/device-tree", &machine);
+        Cmd::new("sh").args(["-c", &script]).run().unwrap();
+        let mut include = |target: &str| Ok(fs::read_to_string(target.replace("/tmp", &machine))?);
+        let read = parse("ks", &text, &mut include).unwrap();
+        assert_eq!(read.network.hostname.unwrap().as_str(), expected);
+    };
+    check("product_serial", "ABC-123 4\n", "node-abc-1234");
+    check("serial-number", "3216BBBK\0", "node-3216bbbk");
+}
+
 #[test]
 fn anaconda_is_told_what_adopt_needs() {
     let names = names();
@@ -170,14 +246,14 @@ fn what_cannot_be_made_is_said() {
         ),
         (
             Request {
-                post: Some("true\n%end\nlang C\n"),
+                post: Some("true\n%end\nlang C x\n"),
                 ..base(Reader::F44)
             },
-            "%end without a section",
+            "--kickstart-post: lang: 'x' is one word too many; %end without a section",
         ),
     ];
     for (request, expected) in table {
-        assert_eq!(generate(&request).unwrap_err().to_string(), expected);
+        assert_eq!(format!("{:#}", generate(&request).unwrap_err()), expected);
     }
 }
 
@@ -202,9 +278,9 @@ proptest! {
     fn what_is_made_is_read_again(
         path in "[a-zA-Z0-9._~?&=%$'\"#;-]{0,12}",
         channel in "[a-z][a-z0-9.-]{0,8}",
-        disk in prop::option::of("[a-z]{1,4}|disk/by-id/[a-zA-Z0-9._:-]{1,12}"),
+        disk in prop::option::of("[a-z]{1,4}|disk/by-id/[a-z][a-zA-Z0-9._:-]{0,12}"),
         hostname in prop::option::of("[a-z]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{1,5})?"),
-        script in prop::option::of("(#!/bin/bash\n)?[ -$&-~]{1,20}\n"),
+        script in prop::option::of("(#!/bin/bash\n)?[ a-z$;&|~-]{1,20}\n"),
         var in prop::option::of(1u64..1 << 20),
     ) {
         let channel: ChannelName = channel.parse().unwrap();

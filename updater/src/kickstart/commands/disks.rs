@@ -290,6 +290,10 @@ fn ignoredisk(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
 }
 
 fn part(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
+    let point = args.word().unwrap_or_default();
+    if !matches!(point, "/" | "/var") {
+        return Err(not_in_layout(point));
+    }
     if let Some(fstype) = args.value("--fstype").filter(|fstype| *fstype != "ext4") {
         return Err(format!(
             "--fstype: the layout's file systems are ext4, not {fstype}"
@@ -299,27 +303,24 @@ fn part(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
         Some(name) => disks(args, name)?.pop(),
         None => None,
     };
-    let size: Option<u64> = args.parsed("--size")?;
-    // A PiB; what comes later counts in bytes.
-    if size.is_some_and(|size| size == 0 || size > 1 << 30) {
-        return Err("--size: not a number of MiB that a disk has".into());
+    let (size, grows) = (size(args)?, args.has("--grow"));
+    if point == "/" {
+        let size = Some(size);
+        return root(kickstart, Root { size, grows }, disk);
     }
-    let grows = args.has("--grow");
-    let size = size.ok_or("--size is missing: the least it needs, in MiB")?;
-    match args.word() {
-        Some("/") => {
-            let size = Some(size);
-            root(kickstart, Root { size, grows }, disk)
-        }
-        Some("/var") => {
-            if kickstart.disks.var != Var::InRoot {
-                return Err("/var is there twice".into());
-            }
-            kickstart.disks.var = Var::Partition { size, grows, disk };
-            Ok(())
-        }
-        Some(point) => Err(not_in_layout(point)),
-        None => Ok(()),
+    if kickstart.disks.var != Var::InRoot {
+        return Err("/var is there twice".into());
+    }
+    kickstart.disks.var = Var::Partition { size, grows, disk };
+    Ok(())
+}
+
+/// MiB, at most a PiB: what comes later counts in bytes.
+fn size(args: &Args) -> Result<u64, String> {
+    match args.parsed("--size")? {
+        Some(size @ 1..=0x4000_0000) => Ok(size),
+        Some(_) => Err("--size: not a number of MiB that a disk has".into()),
+        None => Err("--size is missing: the least it needs, in MiB".into()),
     }
 }
 

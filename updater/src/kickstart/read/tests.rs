@@ -191,7 +191,7 @@ fn mistakes_name_line_command_and_remedy() {
         ),
         (
             "%pre --log=x\n%end",
-            "%pre: --log: a path that begins with / is needed",
+            "%pre: --log: one path that begins with / is needed",
         ),
         (
             "url --url=http://x",
