@@ -3,8 +3,11 @@
 mod accounts;
 mod check;
 mod disks;
+mod firewall;
+mod installer;
 mod network;
 mod refused;
+mod source;
 mod system;
 
 use super::options::{Args, Grammar, Words};
@@ -42,11 +45,14 @@ const NOTHING: Grammar = Grammar {
 };
 
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    let tables: [&[Command]; 5] = [
+    let tables: [&[Command]; 8] = [
+        source::COMMANDS,
         disks::COMMANDS,
         network::COMMANDS,
         accounts::COMMANDS,
         system::COMMANDS,
+        firewall::COMMANDS,
+        installer::COMMANDS,
         refused::COMMANDS,
     ];
     tables.into_iter().flatten()

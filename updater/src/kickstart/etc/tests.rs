@@ -3,8 +3,7 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 
 use super::*;
-use crate::cmd::Cmd;
-use crate::kickstart::{Firewall, parse};
+use crate::kickstart::parse;
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f op@site";
@@ -293,33 +292,4 @@ fn kernel_arguments_come_from_two_commands() {
     assert_eq!(kickstart.kargs(), ["quiet", "panic=5", "selinux=0"]);
 }
 
-/// nft reads the rules as the kernel would, in a name space of their own.
-#[test]
-fn nft_takes_the_rules_and_takes_them_again() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let Firewall::On(allowed) = read("firewall --ssh --port=53:udp,30000-32767:tcp --trust=cni0")
-        .system
-        .firewall
-    else {
-        panic!("no firewall");
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("rules");
-    std::fs::write(&file, firewall::rules(&allowed)).unwrap();
-    let twice = "nft -f \"$1\" && nft -f \"$1\" && nft list ruleset";
-    let ruleset = Cmd::new("unshare")
-        .args(["--net", "sh", "-ec", twice, "sh"])
-        .arg(&file)
-        .text()
-        .unwrap();
-    for rule in [
-        "tcp dport 22 accept",
-        "udp dport 53 accept",
-        "tcp dport 30000-32767 accept",
-        "iifname \"cni0\" accept",
-    ] {
-        assert_eq!(ruleset.matches(rule).count(), 1, "{rule}: {ruleset}");
-    }
-}
+mod tools;
