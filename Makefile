@@ -87,6 +87,7 @@ install: install-builder ## Install edge-build with its boards and treefiles (DE
 install-builder:
 	install -Dm755 "$(TARGET)/release/edge-build" "$(DESTDIR)$(PREFIX)/bin/edge-build"
 	install -Dm644 -t "$(DESTDIR)$(PREFIX)/share/edge-build/boards" boards/*.toml
+	install -Dm644 -t "$(DESTDIR)$(PREFIX)/share/edge-build/kickstart" kickstart/*.ks
 	cp -r treefiles "$(DESTDIR)$(PREFIX)/share/edge-build/"
 
 # Into a package or a device's tree, with PREFIX=/usr: the units and the program name those paths.

@@ -89,48 +89,50 @@ fn read(path: &Path) -> Result<String> {
 }
 
 #[derive(Serialize)]
-struct Checked<'a> {
+struct Checked {
     file: String,
-    kickstart: &'a Kickstart,
+    kickstart: Kickstart,
     /// What is included and could not be read here.
-    left_out: &'a [String],
+    left_out: Vec<String>,
 }
 
 pub fn check(args: &cli::kickstart::Check) -> Result<()> {
-    let mut bad = 0;
+    let mut good = Vec::new();
     for file in &args.files {
-        if let Err(error) = check_one(file, args.json) {
-            bad += 1;
-            output::say(format_args!("{error:#}"));
+        match read_one(file) {
+            Ok(checked) => good.push(checked),
+            Err(error) => output::say(format_args!("{error:#}")),
         }
     }
-    match bad {
+    match args.json {
+        true => output::line(serde_json::to_string_pretty(&good)?)?,
+        false => good.iter().try_for_each(tell)?,
+    }
+    match args.files.len() - good.len() {
         0 => Ok(()),
-        _ => bail!("{bad} of {} kickstart files are not good", args.files.len()),
+        bad => bail!("{bad} of {} kickstart files are not good", args.files.len()),
     }
 }
 
-fn check_one(file: &Path, json: bool) -> Result<()> {
-    let name = file.display().to_string();
+fn read_one(path: &Path) -> Result<Checked> {
+    let file = path.display().to_string();
     let mut left_out = Vec::new();
-    let kickstart = parse(&name, &read(file)?, &mut |target| {
+    let kickstart = parse(&file, &read(path)?, &mut |target| {
         Ok(included(target, &mut left_out))
     })?;
-    if json {
-        let kickstart = &kickstart;
-        let left_out = &left_out;
-        let file = name;
-        return Ok(output::line(serde_json::to_string_pretty(&Checked {
-            file,
-            kickstart,
-            left_out,
-        })?)?);
-    }
-    output::line(format_args!("{name}: good"))?;
-    for (what, text) in kickstart::describe(&kickstart) {
+    Ok(Checked {
+        file,
+        kickstart,
+        left_out,
+    })
+}
+
+fn tell(checked: &Checked) -> std::io::Result<()> {
+    output::line(format_args!("{}: good", checked.file))?;
+    for (what, text) in kickstart::describe(&checked.kickstart) {
         output::line(format_args!("  {what:<17} {text}"))?;
     }
-    for target in left_out {
+    for target in &checked.left_out {
         output::line(format_args!(
             "  {:<17} {target}: it is not here",
             "left out"

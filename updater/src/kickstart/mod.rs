@@ -99,7 +99,7 @@ pub struct Disks {
 
 /// Which disks' partitions may go: `clearpart`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Erase {
     /// Only an empty disk is written to.
     #[default]
@@ -128,7 +128,7 @@ impl Default for Root {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Var {
     /// A folder of the root file system.
     #[default]
@@ -172,7 +172,7 @@ pub struct Interface {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Device {
     /// None given, or `link`: every wired one.
     Wired,
@@ -183,7 +183,7 @@ pub enum Device {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum V4 {
     Off,
     Dhcp,
@@ -195,7 +195,7 @@ pub enum V4 {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum V6 {
     Off,
     /// Router advertisements.
@@ -210,7 +210,7 @@ pub enum V6 {
 
 /// Whether the interface comes up in the installer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Activate {
     #[default]
     Unsaid,
@@ -227,7 +227,7 @@ pub struct Accounts {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum RootPassword {
     /// As in the image, which has none.
     #[default]
@@ -287,7 +287,7 @@ pub struct Timezone {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum TimeSource {
     #[default]
     OfImage,
@@ -303,7 +303,7 @@ pub struct Services {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Firewall {
     /// As in the image.
     #[default]
@@ -328,14 +328,14 @@ pub struct Ports {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     Tcp,
     Udp,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Selinux {
     #[default]
     OfImage,
@@ -377,7 +377,7 @@ pub struct Script {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum RunsIn {
     Installer,
     /// The deployment, by chroot: `%post` without `--nochroot`.
@@ -385,7 +385,7 @@ pub enum RunsIn {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Finish {
     Reboot,
     PowerOff,

@@ -115,3 +115,6 @@ impl Draft {
         Mistake { at, message }
     }
 }
+
+#[cfg(test)]
+mod tests;
