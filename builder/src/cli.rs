@@ -1,5 +1,7 @@
 //! The command line of `edge-build`: types only.
 
+pub mod kickstart;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,6 +66,9 @@ pub enum Command {
     Image(Image),
     /// Make the kernel and the initramfs that install a release onto a machine without a system
     Installer(Installer),
+    /// Make and check kickstart files
+    #[command(subcommand)]
+    Kickstart(kickstart::Kickstart),
     /// Serve a folder on loopback, for development
     Serve(Serve),
     /// Boot an image in QEMU with its console here

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::image;
+use crate::provision;
 use crate::rehearsal::record::Record;
 
 /// A file that was made.
@@ -40,6 +41,16 @@ pub struct RehearsalSummary<'a> {
     pub rehearsal: &'a Record,
 }
 
+#[derive(Debug, Serialize)]
+pub struct KickstartSummary<'a> {
+    pub artefact: Artefact,
+    /// Who reads it.
+    pub r#for: &'a str,
+    pub url: &'a str,
+    pub channel: &'a str,
+    pub board: &'a str,
+}
+
 pub fn image<'a>(request: &'a image::Request) -> Result<ImageSummary<'a>> {
     Ok(ImageSummary {
         artefact: artefact(request.out)?,
@@ -60,6 +71,19 @@ pub fn rehearsal<'a>(path: &Path, record: &'a Record) -> Result<RehearsalSummary
     Ok(RehearsalSummary {
         artefact: artefact(path)?,
         rehearsal: record,
+    })
+}
+
+pub fn kickstart<'a>(
+    path: &Path,
+    request: &'a provision::kickstart::Request,
+) -> Result<KickstartSummary<'a>> {
+    Ok(KickstartSummary {
+        artefact: artefact(path)?,
+        r#for: request.reader.as_str(),
+        url: request.url,
+        channel: request.channel.as_str(),
+        board: request.board.as_str(),
     })
 }
 

@@ -2,3 +2,4 @@
 
 pub mod installer;
 mod ramdisk;
+pub mod kickstart;
