@@ -11,6 +11,7 @@ use crate::exit::Stop;
 use crate::fetch::Source;
 use crate::history::Event;
 use crate::install::{self, SlotWrite};
+use crate::kargs;
 use crate::output;
 use crate::pull::{self, Verified};
 use crate::refusal::utc;
@@ -97,6 +98,8 @@ pub fn upgrade(
     if !retry {
         refuse_rejected(device, &manifest.commit)?;
     }
+    // Better now than with the other slot retired already.
+    kargs::load(&device.root)?;
     let verified = pull::fetch_commit(
         &offer.source,
         &offer.root,
