@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use edge_ota::fetch::Location;
 
 /// A/B updates of an OSTree host: pulls signed releases, boots them on trial, goes back by itself.
 #[derive(Debug, Parser)]
@@ -25,6 +26,8 @@ pub enum Command {
     Upgrade(Upgrade),
     /// Make the other slot's release the default again and reject the running one
     Rollback(Rollback),
+    /// Check the system against its releases, and fetch what is damaged again
+    Repair(Repair),
     /// Show what happened on this device
     History(Json),
     /// Give the running release its verdict by hand
@@ -57,6 +60,25 @@ pub struct Rollback {
     /// Reboot at once
     #[arg(long)]
     pub reboot: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// Only look: exit code 14 where something is damaged
+    #[arg(long)]
+    pub check: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Fetch from here instead of the device's own source
+    #[arg(long, value_name = "URL", conflicts_with_all = ["check", "bundle"])]
+    pub url: Option<Location>,
+    /// A folder that holds repo/, root/ and channels/, on a medium
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    pub bundle: Option<PathBuf>,
+    /// Repair the system on this disk, which does not run
+    #[arg(long, value_name = "DEVICE")]
+    pub disk: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -145,6 +145,11 @@ impl Device {
         history::load(&self.root.join(STATE_DIR))
     }
 
+    /// Where `edge-boot` is mounted.
+    pub fn boot_dir(&self) -> PathBuf {
+        self.root.join(BOOT_MOUNT)
+    }
+
     /// A note that a job on the disk is done; `None` before it is.
     pub fn note(&self, name: &str) -> Result<Option<String>> {
         let path = self.root.join(STATE_DIR).join(name);
@@ -196,7 +201,7 @@ pub fn now() -> Result<u64> {
 }
 
 #[allow(unsafe_code)]
-fn enter_mount_namespace() -> Result<()> {
+pub fn enter_mount_namespace() -> Result<()> {
     // SAFETY: only CLONE_FILES makes this call unsafe, and it is not among the flags.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
         .context("entering a mount namespace of our own (root is needed)")

@@ -49,6 +49,20 @@ impl Disk {
         Self::from_sysfs(root, disk)
     }
 
+    /// The disk of a block device, `/dev/vda`.
+    pub fn at(root: &Path, device: &Path) -> Result<Self> {
+        let meta = fs::metadata(device);
+        let dev = meta.with_context(|| format!("looking for {}", device.display()))?;
+        let (major, minor) = (major(dev.rdev()), minor(dev.rdev()));
+        let disk = fs::canonicalize(root.join(format!("sys/dev/block/{major}:{minor}")));
+        let disk = disk.with_context(|| format!("{} is no disk", device.display()))?;
+        Self::from_sysfs(root, &disk)
+    }
+
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
     fn from_sysfs(root: &Path, disk: &Path) -> Result<Self> {
         let name = disk
             .file_name()

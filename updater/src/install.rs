@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::board::{self, BoardFile};
 use crate::boot::{BootControl, BootSource, SlotFile, Trial};
 use crate::kargs;
-use crate::sysroot::Sysroot;
+use crate::sysroot::{Deployment, Sysroot};
 use crate::types::{CommitChecksum, Slot};
 
 pub struct SlotWrite<'a> {
@@ -88,6 +88,40 @@ fn make_bootable(
         fdt: sums.fdt,
     };
     boot.write_slot_file(&file)?;
+    Ok(file)
+}
+
+/// As the end of [`write_slot`] for a slot whose boot files or slot file are damaged.
+pub fn restore_bootable(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    slot: Slot,
+    deployment: &Deployment,
+) -> Result<SlotFile> {
+    let tree = sysroot.deployment_dir(&deployment.id);
+    let kernel_dir = kernel_dir(&tree)?;
+    let board = board::load(&tree)?;
+    let options = options(&board, &tree)?;
+    let fdt = board.fdt.map(|name| kernel_dir.join("dtb").join(name));
+    let source = BootSource {
+        kernel: &kernel_dir.join("vmlinuz"),
+        initramfs: &kernel_dir.join("initramfs.img"),
+        fdt: fdt.as_deref(),
+    };
+    let sums = boot.restore_files(&deployment.id, &source)?;
+    let file = SlotFile {
+        slot,
+        commit: deployment.commit.clone(),
+        deployment: deployment.id.clone(),
+        version: sysroot.commit_info(&deployment.commit)?.version,
+        options,
+        kernel_sha256: sums.kernel,
+        initrd_sha256: sums.initramfs,
+        fdt: sums.fdt,
+    };
+    if boot.slot_file(slot)?.as_ref() != Some(&file) {
+        boot.write_slot_file(&file)?;
+    }
     Ok(file)
 }
 

@@ -1,6 +1,7 @@
 //! `edge-ota`: parses, dispatches, and maps an error to an exit code.
 
 mod cli;
+mod commands;
 mod progress;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Check(args) => check(root, args.json),
         Command::Upgrade(args) => install(root, args.retry, args.reboot),
         Command::Rollback(args) => roll_back(root, args.reboot),
+        Command::Repair(args) => commands::repair::run(root, args),
         Command::Mark(Mark::Good) => verdict::good(&mut Device::open_to_write(root)?),
         Command::Mark(Mark::Bad { reason }) => mark_bad(root, reason),
         Command::Agent(agent) => act(root, agent),

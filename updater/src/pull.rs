@@ -12,7 +12,7 @@ use crate::trust::Root;
 use crate::types::{BoardName, CommitChecksum};
 
 /// A commit object lists every object of its tree with its sizes: some 45 bytes each.
-const COMMIT_CAP: u64 = 16 << 20;
+pub const COMMIT_CAP: u64 = 16 << 20;
 const DETACHED_CAP: u64 = 64 << 10;
 
 /// A commit whose object has the right checksum and the trusted signatures. Only [`fetch_commit`]
@@ -112,7 +112,8 @@ pub fn pull(
         .context("the content of the release did not come in whole")
 }
 
-fn object_path(commit: &CommitChecksum) -> String {
+/// Below the served folder, without an ending.
+pub fn object_path(commit: &CommitChecksum) -> String {
     let (folder, file) = commit.as_str().split_at(2);
     format!("repo/objects/{folder}/{file}")
 }

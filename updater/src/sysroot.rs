@@ -3,7 +3,9 @@
 //! Slots are two pinned deployments. libostree writes no boot loader files (`sysroot.bootloader=none`)
 //! and `/ostree/slot-a`, `/ostree/slot-b` are links of ours to the deployments.
 
+mod checkout;
 mod commit;
+mod objects;
 
 use std::fs;
 use std::io;
@@ -17,8 +19,10 @@ use ostree::glib::{self, VariantDict};
 use crate::durable;
 use crate::fetch::FetchError;
 use crate::types::{CommitChecksum, Slot};
-pub use commit::{CommitInfo, detached_signatures};
-use commit::{ObjectKind, typed};
+pub use checkout::Stale;
+use commit::typed;
+pub use commit::{CommitInfo, Object, ObjectKind, detached_signatures};
+pub use objects::Health;
 
 /// The stateroot: `/ostree/deploy/edge`.
 pub const STATEROOT: &str = "edge";
@@ -279,12 +283,7 @@ impl Sysroot {
         let repo = self.inner.repo();
         let mut missing = Missing::default();
         for object in &info.objects {
-            let kind = match object.kind {
-                ObjectKind::File => ostree::ObjectType::File,
-                ObjectKind::DirTree => ostree::ObjectType::DirTree,
-                ObjectKind::DirMeta => ostree::ObjectType::DirMeta,
-            };
-            if !repo.has_object(kind, &object.checksum, NONE)? {
+            if !repo.has_object(object.kind.ostree(), &object.checksum, NONE)? {
                 missing.objects += 1;
                 missing.download_bytes = missing.download_bytes.saturating_add(object.archived);
                 let blocks = object.unpacked.saturating_add(4095) / 4096 * 4096;

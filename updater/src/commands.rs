@@ -1,0 +1,3 @@
+//! What commands with more than a call behind them do with their arguments.
+
+pub mod repair;
