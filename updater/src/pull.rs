@@ -54,20 +54,31 @@ pub fn fetch_commit(
     let detached = source
         .get_if_there(&format!("{path}.commitmeta"), DETACHED_CAP)?
         .unwrap_or_default();
-    let malformed = |e: anyhow::Error| Refusal::Malformed {
-        what: "commit",
-        reason: format!("{e:#}"),
-    };
-    let signatures = sysroot::detached_signatures(&detached).map_err(malformed)?;
-    root.verify_commit(&raw, &signatures)?;
-    let info = CommitInfo::from_raw(&raw).map_err(malformed)?;
-    check_info(&info, board)?;
+    let info = verify(root, board, &raw, &detached)?;
     Ok(Verified {
         commit: commit.clone(),
         raw,
         detached,
         info,
     })
+}
+
+/// Checks the signatures of a commit object and what it says of itself.
+pub fn verify(
+    root: &Root,
+    board: &BoardName,
+    raw: &[u8],
+    detached: &[u8],
+) -> Result<CommitInfo, Refusal> {
+    let malformed = |e: anyhow::Error| Refusal::Malformed {
+        what: "commit",
+        reason: format!("{e:#}"),
+    };
+    let signatures = sysroot::detached_signatures(detached).map_err(malformed)?;
+    root.verify_commit(raw, &signatures)?;
+    let info = CommitInfo::from_raw(raw).map_err(malformed)?;
+    check_info(&info, board)?;
+    Ok(info)
 }
 
 fn check_info(info: &CommitInfo, board: &BoardName) -> Result<(), Refusal> {
