@@ -1,3 +1,4 @@
 //! What commands with more than a call behind them do with their arguments.
 
+pub mod adopt;
 pub mod repair;

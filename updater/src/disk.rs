@@ -49,14 +49,10 @@ impl Disk {
         Self::from_sysfs(root, disk)
     }
 
-    /// The disk of a block device, `/dev/vda`.
-    pub fn at(root: &Path, device: &Path) -> Result<Self> {
-        let meta = fs::metadata(device);
-        let dev = meta.with_context(|| format!("looking for {}", device.display()))?;
-        let (major, minor) = (major(dev.rdev()), minor(dev.rdev()));
-        let disk = fs::canonicalize(root.join(format!("sys/dev/block/{major}:{minor}")));
-        let disk = disk.with_context(|| format!("{} is no disk", device.display()))?;
-        Self::from_sysfs(root, &disk)
+    /// A whole disk by its device, `/dev/vda`.
+    pub fn on(root: &Path, device: &Path) -> Result<Self> {
+        let name = device.file_name().context("a disk without a name")?;
+        Self::from_sysfs(root, &root.join("sys/block").join(name))
     }
 
     pub fn partitions(&self) -> &[Partition] {
@@ -166,7 +162,8 @@ fn parse_uevent(root: &Path, text: &str) -> Option<Partition> {
     })
 }
 
-fn random_uuid() -> Result<String> {
+/// An id that no other disk has.
+pub fn random_uuid() -> Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/uuid")
         .context("asking the kernel for a random id")?;
     Ok(text.trim().to_uppercase())

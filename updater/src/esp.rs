@@ -9,10 +9,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::board::{self, BootFlavour};
 use crate::boot::{BootControl, grub};
+use crate::durable;
 use crate::media::uboot;
 
 /// Where a tree keeps what belongs on the partition.
 const IN_TREE: &str = "usr/lib/ostree-boot/efi";
+/// Of a folder that firmware shall not find any more.
+const ASIDE: &str = ".old";
 const GRUB_SCRIPT: &str = "EFI/debian/grub.cfg";
 
 /// A file of the loader that is not as this release would write it.
@@ -60,16 +63,6 @@ pub fn compare(esp: &Path, boot: &Path, tree: &Path) -> Result<Vec<Difference>> 
     }
 }
 
-/// Every file of the loader, as one that is missing: what a disk without ours needs.
-pub fn of_tree(tree: &Path) -> Result<Vec<Difference>> {
-    let wanted = wanted(tree)?.into_iter().map(|(path, good)| Difference {
-        path,
-        how: How::Missing,
-        good,
-    });
-    Ok(wanted.collect())
-}
-
 /// Puts the good file in its place. The partition is mounted writable.
 pub fn restore(esp: &Path, boot: &mut dyn BootControl, difference: &Difference) -> Result<()> {
     let path = esp.join(&difference.path);
@@ -80,6 +73,54 @@ pub fn restore(esp: &Path, boot: &mut dyn BootControl, difference: &Difference) 
         Good::Nowhere => bail!("there is no copy of {}", difference.path.display()),
     };
     put(&path, &bytes).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Makes firmware boot our loader and no other's. Until the last steps another's can still be booted.
+pub fn take_over(esp: &Path, tree: &Path) -> Result<()> {
+    for (path, good) in wanted(tree)? {
+        let bytes = match good {
+            Good::Text(text) => text.as_bytes().to_vec(),
+            Good::Copy(from) => read(&from)?,
+            Good::Spare | Good::Nowhere => continue,
+        };
+        put(&esp.join(&path), &bytes).with_context(|| format!("writing {}", path.display()))?;
+    }
+    for name in names(&esp.join("EFI/BOOT"))? {
+        // It would make boot entries for whatever loader it finds.
+        if name.to_lowercase().starts_with("fb") {
+            durable::remove(&esp.join("EFI/BOOT").join(name))?;
+        }
+    }
+    for name in names(&esp.join("EFI"))? {
+        set_aside(&esp.join("EFI"), &name)?;
+    }
+    Ok(())
+}
+
+/// Boot entries of the firmware lead into the folder of another's loader.
+fn set_aside(efi: &Path, vendor: &str) -> Result<()> {
+    let ours = ["BOOT", "debian"]
+        .iter()
+        .any(|name| vendor.eq_ignore_ascii_case(name));
+    if ours || vendor.ends_with(ASIDE) || !efi.join(vendor).is_dir() {
+        return Ok(());
+    }
+    let aside = efi.join(format!("{vendor}{ASIDE}"));
+    if aside.exists() {
+        fs::remove_dir_all(&aside).with_context(|| format!("removing {}", aside.display()))?;
+    }
+    fs::rename(efi.join(vendor), &aside).with_context(|| format!("setting EFI/{vendor} aside"))?;
+    durable::sync_dir(efi)
+}
+
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn compare_grub(esp: &Path, tree: &Path) -> Result<Vec<Difference>> {
@@ -130,7 +171,12 @@ fn wanted(tree: &Path) -> Result<Vec<(PathBuf, Good)>> {
             }
         }
     }
-    wanted.sort_by(|one, other| one.0.cmp(&other.0));
+    // What firmware starts comes last.
+    let is_first = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.to_uppercase().starts_with("BOOT")
+    };
+    wanted.sort_by_key(|(path, _)| (is_first(path), path.clone()));
     Ok(wanted)
 }
 
@@ -168,7 +214,7 @@ mod tests {
         dir
     }
 
-    fn names(differences: &[Difference]) -> Vec<(String, bool)> {
+    fn told(differences: &[Difference]) -> Vec<(String, bool)> {
         differences
             .iter()
             .map(|d| (d.name(), d.is_missing()))
@@ -180,7 +226,6 @@ mod tests {
         let (tree, dir) = (tree("grub"), tempfile::tempdir().unwrap());
         let (esp, boot) = (dir.path().join("esp"), dir.path().join("boot"));
         let found = compare(&esp, &boot, tree.path()).unwrap();
-        assert_eq!(found, of_tree(tree.path()).unwrap());
         assert_eq!(found.len(), 2);
         let mut control = OnDisk::in_folder(BootFlavour::Grub, &boot, &boot);
         for difference in &found {
@@ -189,7 +234,29 @@ mod tests {
         assert!(compare(&esp, &boot, tree.path()).unwrap().is_empty());
         put(&esp.join(GRUB_SCRIPT), b"theirs").unwrap();
         let found = compare(&esp, &boot, tree.path()).unwrap();
-        assert_eq!(names(&found), [(GRUB_SCRIPT.to_owned(), false)]);
+        assert_eq!(told(&found), [(GRUB_SCRIPT.to_owned(), false)]);
+    }
+
+    #[test]
+    fn another_loader_is_set_aside() {
+        let (tree, dir) = (tree("grub"), tempfile::tempdir().unwrap());
+        let esp = dir.path();
+        for path in [
+            "EFI/fedora/shimx64.efi",
+            "EFI/BOOT/BOOTX64.EFI",
+            "EFI/BOOT/fbx64.efi",
+        ] {
+            put(&esp.join(path), b"theirs").unwrap();
+        }
+        for _ in 0..2 {
+            take_over(esp, tree.path()).unwrap();
+            assert_eq!(
+                names(&esp.join("EFI")).unwrap(),
+                ["BOOT", "debian", "fedora.old"]
+            );
+            assert_eq!(names(&esp.join("EFI/BOOT")).unwrap(), ["BOOTX64.EFI"]);
+            assert!(compare(esp, esp, tree.path()).unwrap().is_empty());
+        }
     }
 
     #[test]

@@ -29,15 +29,33 @@ pub fn install_first(
     commit: &CommitChecksum,
     prepare: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<SlotFile> {
+    let new = deploy_first(sysroot, commit)?;
+    prepare(&sysroot.deployment_dir(&new))?;
+    boot_first(sysroot, boot, commit, new)
+}
+
+/// The first half of [`install_first`]: the deployment, which nothing boots yet.
+pub fn deploy_first(sysroot: &Sysroot, commit: &CommitChecksum) -> Result<String> {
+    let new = sysroot.deploy(commit, None, &[])?;
+    sysroot.link_slot(Slot::A, &new.id)?;
+    Ok(new.id)
+}
+
+/// The second half of [`install_first`].
+pub fn boot_first(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    commit: &CommitChecksum,
+    deployment: String,
+) -> Result<SlotFile> {
     let write = SlotWrite {
         slot: Slot::A,
         commit,
         merge: None,
         keep: &[],
     };
-    let new = deploy(sysroot, boot, &write)?;
-    prepare(&sysroot.deployment_dir(&new))?;
-    let file = make_bootable(sysroot, boot, &write, new)?;
+    boot.clear_trial()?;
+    let file = make_bootable(sysroot, boot, &write, deployment)?;
     boot.set_default(Slot::A)?;
     Ok(file)
 }

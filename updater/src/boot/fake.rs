@@ -247,7 +247,7 @@ impl BootControl for Fake {
             .collect())
     }
 
-    fn restore_records(&mut self) -> Result<()> {
+    fn restore_records(&mut self, _fresh: &[u8]) -> Result<()> {
         let damaged = self.damaged_records()?;
         if let Some(slot) = self.readable_default() {
             if damaged.iter().any(|name| name == "default") {

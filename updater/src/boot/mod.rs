@@ -58,7 +58,8 @@ pub trait BootControl {
     /// What of the loader's own records cannot be read, by name.
     fn damaged_records(&self) -> Result<Vec<String>>;
     /// Writes the damaged ones again, with what their copies say; a trial record without a good copy is no trial.
-    fn restore_records(&mut self) -> Result<()>;
+    /// `fresh` is `edge-trial` as it is before the first boot.
+    fn restore_records(&mut self, fresh: &[u8]) -> Result<()>;
     /// A file of the loader's own, a spare copy of one that lies elsewhere.
     fn write_spare(&mut self, name: &str, bytes: &[u8]) -> Result<()>;
     /// Bytes that could be written if only the files of `keep` stayed; `None` without a limit.

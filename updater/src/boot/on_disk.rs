@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::envblk::{self, Vars};
 use super::files::BootFiles;
@@ -81,6 +81,13 @@ impl OnDisk {
         ];
         let damaged = sound.into_iter().filter(|(_, sound)| !sound);
         Ok(damaged.map(|(name, _)| name))
+    }
+
+    fn write_head(&self, fresh: &[u8]) -> Result<()> {
+        match fresh.get(..trial_fs::HEAD) {
+            Some(head) if trial_fs::is_sound(head) => durable::overwrite(&self.trial, 0, head),
+            _ => bail!("the release brings no file system for edge-trial"),
+        }
     }
 
     fn head_is_sound(&self) -> Result<bool> {
@@ -173,7 +180,7 @@ impl BootControl for OnDisk {
         Ok(damaged)
     }
 
-    fn restore_records(&mut self) -> Result<()> {
+    fn restore_records(&mut self, fresh: &[u8]) -> Result<()> {
         let damaged = self.files.damaged()?;
         match self.default_slot()? {
             Some(slot) if damaged.iter().any(|name| name.starts_with("default")) => {
@@ -184,7 +191,7 @@ impl BootControl for OnDisk {
         let (trial, sectors) = (self.trial()?, Vec::from_iter(self.damaged_sectors()?));
         for name in sectors {
             match (name, &trial) {
-                (HEAD, _) => durable::overwrite(&self.trial, 0, &trial_fs::head())?,
+                (HEAD, _) => self.write_head(fresh)?,
                 (BOOTS, _) => self.reset_boots()?,
                 (_, Some(trial)) => self.set_trial(trial)?,
                 (_, None) => self.clear_trial()?,
@@ -234,10 +241,9 @@ mod tests {
     fn damaged_records_are_written_again_with_what_their_copies_say() {
         for flavour in [BootFlavour::Grub, BootFlavour::Uboot] {
             let (dir, mut boot) = setup(flavour);
-            let none = envblk::format(&[]);
-            let boots = envblk::format(&[("boots", "2"), ("seq", "7")]);
             let trial = dir.path().join("trial");
-            std::fs::write(&trial, trial_fs::empty(&boots, &none)).unwrap();
+            crate::media::filesystems::write_trial(&trial, dir.path(), 7).unwrap();
+            let fresh = std::fs::read(&trial).unwrap();
             boot.set_default(Slot::B).unwrap();
             assert_eq!(boot.damaged_records().unwrap(), Vec::<String>::new());
 
@@ -250,7 +256,7 @@ mod tests {
             std::fs::write(dir.path().join("slot-a"), "x").unwrap();
             let damaged = boot.damaged_records().unwrap();
             assert_eq!(damaged, ["default", "slot-a", HEAD, TRIALS[0], BOOTS]);
-            boot.restore_records().unwrap();
+            boot.restore_records(&fresh).unwrap();
             assert_eq!(boot.damaged_records().unwrap(), ["slot-a"]);
             assert_eq!(boot.trial().unwrap(), Some(armed));
             assert_eq!(boot.default_slot().unwrap(), Some(Slot::B));

@@ -1,11 +1,14 @@
 //! What the boot loader reads: boot files, slot files, the default, its records, its own programs.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use super::report::{Finding, Kind, Outcome};
 use super::{Held, System};
 use crate::esp::{self, Difference};
 use crate::install;
+use crate::media::loader;
 use crate::types::Slot;
 
 /// A record that nothing is left of.
@@ -70,11 +73,14 @@ fn repair_records(system: &mut System, held: &[Held]) -> Result<Vec<Finding>> {
     if found.is_empty() {
         return Ok(found);
     }
+    // A tree that does not bring it may still need nothing of it.
+    let fresh = running(system, held)?.and_then(|tree| loader::trial(&tree).ok());
+    let fresh = fresh.unwrap_or_default();
     let done = match system.boot.default_slot()? {
         Some(_) => Ok(()),
         None => choose(system, held).and_then(|slot| system.boot.set_default(slot)),
     };
-    let done = done.and_then(|()| system.boot.restore_records());
+    let done = done.and_then(|()| system.boot.restore_records(&fresh));
     let error = done.err().map(|error| format!("{error:#}"));
     let after = |finding: Finding| match &error {
         None => finding.after(Ok(())),
@@ -102,13 +108,18 @@ fn choose(system: &System, held: &[Held]) -> Result<Slot> {
 
 /// What of the loader's programs is not this release's.
 fn differences(system: &System, held: &[Held]) -> Result<Vec<Difference>> {
+    match (&system.esp, running(system, held)?) {
+        (Some(esp), Some(tree)) => esp::compare(esp, &system.boot_dir, &tree),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The tree of the default slot, or of another.
+fn running(system: &System, held: &[Held]) -> Result<Option<PathBuf>> {
     let default = system.boot.default_slot()?;
     let running = held.iter().find(|held| Some(held.slot) == default);
-    let (Some(esp), Some(held)) = (&system.esp, running.or(held.first())) else {
-        return Ok(Vec::new());
-    };
-    let tree = system.sysroot.deployment_dir(&held.deployment.id);
-    esp::compare(esp, &system.boot_dir, &tree)
+    let held = running.or(held.first());
+    Ok(held.map(|held| system.sysroot.deployment_dir(&held.deployment.id)))
 }
 
 /// They are never updated yet, so one that differs from the tree's may just be older.

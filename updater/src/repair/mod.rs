@@ -148,7 +148,7 @@ pub fn with_device<T>(
         unwritten: unready
             .filter(|staged| staged.deployment.is_empty())
             .map(|staged| staged.slot),
-        esp: Some(esp.path().to_owned()),
+        esp: Some(esp.at().to_owned()),
         boot_dir,
     };
     act(&mut system).context("repairing the running system")

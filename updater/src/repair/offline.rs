@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::MountFlags;
 
 use super::System;
 use crate::board;
@@ -13,6 +13,7 @@ use crate::boot::OnDisk;
 use crate::cmd::Cmd;
 use crate::config;
 use crate::disk::{Disk, PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
+use crate::installer::target::Mounted;
 use crate::sysroot::Sysroot;
 use crate::types::Slot;
 
@@ -29,38 +30,22 @@ pub struct Offline {
     _root: Mounted,
 }
 
-/// Unmounts when it goes.
-pub struct Mounted(PathBuf);
-
-impl Mounted {
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if let Err(error) = unmount(&self.0, UnmountFlags::empty()) {
-            let path = self.0.display();
-            crate::output::say(format_args!("edge-ota: unmounting {path}: {error}"));
-        }
-    }
-}
-
 pub fn open(root: &Path, device: &Path) -> Result<Offline> {
-    let disk = Disk::at(root, device)?;
+    let whole = fs::canonicalize(device);
+    let whole = whole.with_context(|| format!("looking for {}", device.display()))?;
+    let disk = Disk::on(root, &whole)?;
     for name in [PART_ROOT, PART_BOOT] {
         check_file_system(&disk.partition(name)?.device)?;
     }
     let at = |name: &str| root.join(MOUNTS).join(name);
     let part = |name: &str| disk.partition(name).map(|partition| &partition.device);
-    let sysroot_dir = mount_at(part(PART_ROOT)?, at("root"), "ext4", MountFlags::NOATIME)?;
-    let boot_dir = mount_at(part(PART_BOOT)?, at("boot"), "ext4", read_only())?;
+    let sysroot_dir = Mounted::new(part(PART_ROOT)?, &at("root"), "ext4")?;
+    let boot_dir = Mounted::with_flags(part(PART_BOOT)?, &at("boot"), "ext4", read_only())?;
     let esp = mount_esp(&disk, root)?;
-    let sysroot = Sysroot::open(sysroot_dir.path())?;
+    let sysroot = Sysroot::open(sysroot_dir.at())?;
     let tree = some_tree(&sysroot)?;
     let flavour = board::load(&tree)?.boot;
-    let boot = OnDisk::mounted(flavour, boot_dir.path(), part(PART_TRIAL)?);
+    let boot = OnDisk::mounted(flavour, boot_dir.at(), part(PART_TRIAL)?);
     Ok(Offline {
         sysroot,
         boot,
@@ -78,8 +63,8 @@ impl Offline {
             boot: &mut self.boot,
             booted: None,
             unwritten: None,
-            esp: Some(self.esp.path().to_owned()),
-            boot_dir: self.boot_dir.path().to_owned(),
+            esp: Some(self.esp.at().to_owned()),
+            boot_dir: self.boot_dir.at().to_owned(),
         }
     }
 
@@ -93,14 +78,7 @@ impl Offline {
 pub fn mount_esp(disk: &Disk, root: &Path) -> Result<Mounted> {
     let partition = &disk.partition(PART_ESP)?.device;
     let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount_at(partition, root.join(MOUNTS).join("esp"), "vfat", flags)
-}
-
-pub fn mount_at(device: &Path, to: PathBuf, kind: &str, flags: MountFlags) -> Result<Mounted> {
-    fs::create_dir_all(&to).with_context(|| format!("making {}", to.display()))?;
-    mount(device, &to, kind, flags, c"")
-        .with_context(|| format!("mounting {} on {}", device.display(), to.display()))?;
-    Ok(Mounted(to))
+    Mounted::with_flags(partition, &root.join(MOUNTS).join("esp"), "vfat", flags)
 }
 
 fn read_only() -> MountFlags {

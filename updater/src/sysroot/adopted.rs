@@ -1,10 +1,8 @@
 //! A sysroot that another installer made: its deployment becomes one of ours.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use ostree::prelude::*;
+use anyhow::{Context, Result};
 
 use super::{Deployment, NONE, STATEROOT, Sysroot, configure, id_of};
 use crate::types::CommitChecksum;
@@ -33,7 +31,10 @@ impl Sysroot {
 
     pub fn their_dir(&self, theirs: &Theirs) -> PathBuf {
         let deploy = self.path.join("ostree/deploy");
-        deploy.join(&theirs.stateroot).join("deploy").join(&theirs.id)
+        deploy
+            .join(&theirs.stateroot)
+            .join("deploy")
+            .join(&theirs.id)
     }
 
     /// Where a stateroot keeps `/var`.
@@ -75,28 +76,4 @@ impl Sysroot {
         };
         self.deploy_merging(&theirs.commit, merge, std::slice::from_ref(&theirs.id))
     }
-}
-
-/// libostree looks for its list of deployments in `boot/` of the root file system, where we keep it; another
-/// installer has it on a boot partition. It is copied, so that theirs stays.
-pub fn copy_list(boot: &Path, sysroot: &Path) -> Result<()> {
-    let (from, to) = (boot.join("loader"), sysroot.join("boot"));
-    if to.join("loader").symlink_metadata().is_ok() {
-        return Ok(());
-    }
-    let current = fs::read_link(&from).with_context(|| format!("reading {}", from.display()))?;
-    let entries = boot.join(&current).join("entries");
-    let copy = to.join(&current).join("entries");
-    fs::create_dir_all(&copy).with_context(|| format!("making {}", copy.display()))?;
-    let mut copied = 0;
-    for entry in fs::read_dir(&entries).with_context(|| format!("listing {}", entries.display()))? {
-        let name = entry?.file_name();
-        fs::copy(entries.join(&name), copy.join(&name))?;
-        copied += 1;
-    }
-    if copied == 0 {
-        bail!("{} lists no deployment", entries.display());
-    }
-    std::os::unix::fs::symlink(&current, to.join("loader"))?;
-    crate::durable::sync_dir(&to)
 }
