@@ -30,6 +30,8 @@ pub enum Command {
     Rollback(Rollback),
     /// Check the system against its releases, and fetch what is damaged again
     Repair(Repair),
+    /// Factory reset: /etc as the device was born with it, from the next boot on
+    Reset(Reset),
     /// Turn a stock OSTree installation, such as Anaconda's ostreesetup leaves, into a system of ours
     Adopt(Adopt),
     /// Show what happened on this device
@@ -85,6 +87,22 @@ pub struct Repair {
     /// Repair the system on this disk, which does not run
     #[arg(long, value_name = "DEVICE")]
     pub disk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// Leave /var as it is (the default)
+    #[arg(long, conflicts_with = "wipe_var")]
+    pub keep_var: bool,
+    /// Empty /var too, with all that containers and users keep there
+    #[arg(long)]
+    pub wipe_var: bool,
+    /// Reboot at once
+    #[arg(long)]
+    pub reboot: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +178,8 @@ pub enum Mark {
 pub enum Agent {
     /// Once after each boot: ids and size of the disk, what the loader did
     Boot,
+    /// Before anything uses /var: what is left of a reset
+    Reset,
     /// Run the health checks; on trial a failure is the verdict
     Health,
     /// The boot is complete: keep the release

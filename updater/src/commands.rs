@@ -2,3 +2,4 @@
 
 pub mod adopt;
 pub mod repair;
+pub mod reset;

@@ -167,6 +167,10 @@ impl Device {
         durable::write(&self.root.join(STATE_DIR).join(name), text.as_bytes())
     }
 
+    pub fn remove_note(&self, name: &str) -> Result<()> {
+        durable::remove(&self.root.join(STATE_DIR).join(name))
+    }
+
     /// Where root documents newer than the tree's are kept.
     pub fn stored_roots(&self) -> PathBuf {
         self.root.join(STATE_DIR).join("root")

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::board::{self, BoardFile};
-use crate::boot::{BootControl, BootSource, SlotFile, Trial};
+use crate::boot::{BootControl, BootSource, FileSums, SlotFile, Trial};
 use crate::kargs;
 use crate::sysroot::{Deployment, Sysroot};
 use crate::types::{CommitChecksum, Slot};
@@ -117,16 +117,8 @@ pub fn restore_bootable(
     deployment: &Deployment,
 ) -> Result<SlotFile> {
     let tree = sysroot.deployment_dir(&deployment.id);
-    let kernel_dir = kernel_dir(&tree)?;
-    let board = board::load(&tree)?;
-    let options = options(&board, &tree)?;
-    let fdt = board.fdt.map(|name| kernel_dir.join("dtb").join(name));
-    let source = BootSource {
-        kernel: &kernel_dir.join("vmlinuz"),
-        initramfs: &kernel_dir.join("initramfs.img"),
-        fdt: fdt.as_deref(),
-    };
-    let sums = boot.restore_files(&deployment.id, &source)?;
+    let options = options(&board::load(&tree)?, &tree)?;
+    let sums = copy_boot_files(sysroot, boot, &deployment.id)?;
     let file = SlotFile {
         slot,
         commit: deployment.commit.clone(),
@@ -141,6 +133,23 @@ pub fn restore_bootable(
         boot.write_slot_file(&file)?;
     }
     Ok(file)
+}
+
+/// Copies a deployment's boot files beside those that are there, each in one step.
+pub fn copy_boot_files(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    deployment: &str,
+) -> Result<FileSums> {
+    let tree = sysroot.deployment_dir(deployment);
+    let (kernel_dir, board) = (kernel_dir(&tree)?, board::load(&tree)?);
+    let fdt = board.fdt.map(|name| kernel_dir.join("dtb").join(name));
+    let source = BootSource {
+        kernel: &kernel_dir.join("vmlinuz"),
+        initramfs: &kernel_dir.join("initramfs.img"),
+        fdt: fdt.as_deref(),
+    };
+    boot.restore_files(deployment, &source)
 }
 
 /// The board's and the treefile's kernel arguments, then the device's own.

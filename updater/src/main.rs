@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use edge_ota::device::Device;
 use edge_ota::exit::{self, Exit, Stop};
-use edge_ota::{config, decide, history, output, refusal, status, upgrade, verdict};
+use edge_ota::{config, decide, history, output, refusal, reset, status, upgrade, verdict};
 
 use cli::{Agent, Cli, Command, Mark};
 
@@ -36,6 +36,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Check(args) => check(root, args.json),
         Command::Upgrade(args) => upgrade(root, args.retry, args.reboot),
         Command::Rollback(args) => roll_back(root, args.reboot),
+        Command::Reset(args) => commands::reset::run(root, args),
         Command::Adopt(args) => commands::adopt::run(root, args),
         Command::Repair(args) => commands::repair::run(root, args),
         Command::Mark(Mark::Good) => verdict::good(&mut Device::open_to_write(root)?),
@@ -49,6 +50,7 @@ fn act(root: &Path, agent: &Agent) -> Result<()> {
     let open = || Device::open_to_write_waiting(root);
     match agent {
         Agent::Boot => verdict::at_boot(&mut open()?),
+        Agent::Reset => reset::at_boot(&mut open()?),
         Agent::Health => verdict::judge(open, &config::load(root)?, root),
         Agent::Good => verdict::good(&mut open()?),
         Agent::Finalize => upgrade::arm(&mut open()?).map(drop),

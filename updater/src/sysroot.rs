@@ -264,6 +264,15 @@ impl Sysroot {
         act().with_context(|| format!("linking {}", link.display()))
     }
 
+    /// What no slot names any more may go.
+    pub fn unpin(&self, id: &str) -> Result<()> {
+        if let Ok(deployment) = self.find(id) {
+            self.inner.deployment_set_pinned(&deployment, false)?;
+            self.inner.load(NONE)?;
+        }
+        Ok(())
+    }
+
     fn slot_link(&self, slot: Slot) -> PathBuf {
         self.path.join(format!("ostree/slot-{slot}"))
     }

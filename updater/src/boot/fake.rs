@@ -286,4 +286,8 @@ impl BootControl for Fake {
     fn room(&self, _keep: &[String]) -> Result<Option<u64>> {
         Ok(None)
     }
+
+    fn room_beside(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
 }

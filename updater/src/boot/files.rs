@@ -175,13 +175,19 @@ impl BootFiles {
         Ok(true)
     }
 
-    pub fn room(&self, keep: &[String]) -> Result<Option<u64>> {
+    pub fn room_beside(&self) -> Result<Option<u64>> {
         if !self.mounted {
             return Ok(None);
         }
         let stat = rustix::fs::statvfs(&self.dir)
             .with_context(|| format!("asking {} for room", self.dir.display()))?;
-        let mut room = stat.f_bavail * stat.f_frsize;
+        Ok(Some(stat.f_bavail * stat.f_frsize))
+    }
+
+    pub fn room(&self, keep: &[String]) -> Result<Option<u64>> {
+        let Some(mut room) = self.room_beside()? else {
+            return Ok(None);
+        };
         for stale in stale_folders(&self.slots_dir(), keep)? {
             for entry in fs::read_dir(&stale)? {
                 room += entry?.metadata()?.len();
@@ -263,7 +269,12 @@ fn replace_tree(from: &Path, dir: &Path) -> Result<DeviceTree> {
     })
 }
 
+/// One that is good already is not written.
 fn replace(from: &Path, to: &Path) -> Result<String> {
+    match (hash_if_exists(from)?, hash_if_exists(to)) {
+        (Some(good), Ok(Some(found))) if good == found => return Ok(good),
+        _ => {}
+    }
     let new = to.with_extension("new");
     let sum = copy_synced(from, &new)?;
     fs::rename(&new, to).with_context(|| format!("replacing {}", to.display()))?;

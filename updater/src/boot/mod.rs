@@ -64,6 +64,8 @@ pub trait BootControl {
     fn write_spare(&mut self, name: &str, bytes: &[u8]) -> Result<()>;
     /// Bytes that could be written if only the files of `keep` stayed; `None` without a limit.
     fn room(&self, keep: &[String]) -> Result<Option<u64>>;
+    /// Bytes that can be written beside all that is there.
+    fn room_beside(&self) -> Result<Option<u64>>;
 }
 
 /// A deployment's files to boot, as paths in its tree.

@@ -211,6 +211,10 @@ impl BootControl for OnDisk {
     fn room(&self, keep: &[String]) -> Result<Option<u64>> {
         self.files.room(keep)
     }
+
+    fn room_beside(&self) -> Result<Option<u64>> {
+        self.files.room_beside()
+    }
 }
 
 #[cfg(test)]
