@@ -4,7 +4,7 @@
 pub mod drives;
 mod medium;
 pub mod report;
-mod target;
+pub(crate) mod target;
 pub mod unattended;
 pub mod words;
 
