@@ -32,6 +32,7 @@ pub enum Firmware {
     Plain,
     /// Microsoft's keys enrolled, Secure Boot on.
     SecureBoot,
+    Bios,
 }
 
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use edge_ota::cmd::Cmd;
 
 use super::explain::{Explainer, Offer};
 use super::{Request, apt, local, sources};
+use crate::board;
 use crate::lock::{Lock, Locked};
 use crate::tree::rooted;
 
@@ -41,11 +42,10 @@ pub fn resolve(request: &Request) -> Result<Lock> {
     let uris: Vec<&str> = sources.iter().map(|source| source.uri.as_str()).collect();
     let packages = locked(&apt(&install)?, &uris)?;
     let mut firmware = Vec::new();
-    for entry in &request.board.firmware {
-        firmware.extend(locked(
-            &apt(&["--print-uris", "download", &entry.package])?,
-            &uris,
-        )?);
+    let board = request.board;
+    for package in board::unpacked(&board.firmware, board.bios.as_ref()) {
+        let printed = apt(&["--print-uris", "download", package])?;
+        firmware.extend(locked(&printed, &uris)?);
     }
     Ok(Lock::new(
         request.board.name.clone(),
