@@ -37,6 +37,10 @@ pub struct Board {
     pub firmware: Vec<Firmware>,
     /// For machines that start by BIOS; without it there are none.
     pub bios: Option<Bios>,
+    /// Loaders for machines that start from the network, from Debian's packages; their files go into a folder that is
+    /// served.
+    #[serde(default)]
+    pub netboot: Vec<Firmware>,
     /// Where partitions begin at the earliest, in bytes: room for firmware that no package brings.
     pub first_partition: Option<u64>,
     pub initramfs: Initramfs,
@@ -267,6 +271,7 @@ fn parse(text: &str) -> Result<Board> {
     })?;
     check_firmware(&board.firmware, is_plain_path)?;
     check_bios(board.bios.as_ref())?;
+    check_firmware(&board.netboot, is_plain_path)?;
     if let Some(rpm) = &board.rpm {
         check_bios(rpm.bios.as_ref())?;
         check_firmware(&rpm.firmware, |path| is_plain_path(&path.replace('*', "x")))?;

@@ -1,5 +1,6 @@
 //! What each command does with its arguments: the steps are the library's.
 
+mod pxe;
 mod rehearse;
 mod trees;
 
@@ -20,6 +21,7 @@ use edge_ota::types::BoardName;
 
 use crate::cli::{self, Cli};
 
+pub use pxe::pxe;
 pub use rehearse::rehearse;
 pub use trees::{compose, lock, verify};
 

@@ -61,7 +61,12 @@ fn boot_code(boot: &[u8]) -> Result<Vec<u8>> {
     let mut code = boot.get(..CODE).unwrap_or_default().to_vec();
     // Some BIOSes pass nonsense instead of the disk they boot from: GRUB then takes the first.
     replace(&mut code, DRIVE_CHECK, &JUMP, &NOPS)?;
-    replace(&mut code, KERNEL_SECTOR, &list_start(1), &list_start(CORE_SECTOR))?;
+    replace(
+        &mut code,
+        KERNEL_SECTOR,
+        &list_start(1),
+        &list_start(CORE_SECTOR),
+    )?;
     Ok(code)
 }
 

@@ -1,0 +1,3 @@
+//! How a node gets its first system.
+
+pub mod pxe;
