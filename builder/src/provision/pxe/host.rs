@@ -59,11 +59,11 @@ impl FromStr for Mac {
         let error = || bad(text, "MAC address", "write 52:54:00:12:34:56");
         let parts: Vec<&str> = text.split([':', '-']).collect();
         let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    let byte = |part: &&str| match digits(part) {
-        true => u8::from_str_radix(part, 16).ok(),
-        false => None,
-    };
-    let bytes: Option<Vec<u8>> = parts.iter().map(byte).collect();
+        let byte = |part: &&str| match digits(part) {
+            true => u8::from_str_radix(part, 16).ok(),
+            false => None,
+        };
+        let bytes: Option<Vec<u8>> = parts.iter().map(byte).collect();
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
         let group = |bytes: &[u8; 6]| bytes.first().is_some_and(|first| first & 1 == 1);
         match bytes {
