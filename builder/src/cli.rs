@@ -1,14 +1,16 @@
 //! The command line of `edge-build`: types only.
 
+mod pxe;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use edge_build::image::Format;
-use edge_build::provision::pxe::url::Base;
-use edge_build::provision::pxe::{host, orders};
 use edge_build::sbom;
 use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Sequence};
+
+pub use pxe::Pxe;
 
 /// Composes, signs and publishes immutable OSTree hosts and makes their images.
 #[derive(Debug, Parser)]
@@ -64,6 +66,8 @@ pub enum Command {
     Release(Release),
     /// Make a disk image of a commit
     Image(Image),
+    /// Make the kernel and the initramfs that install a release onto a machine without a system
+    Installer(Installer),
     /// Make the folder from which machines start over the network and install themselves
     Pxe(Pxe),
     /// Serve a folder on loopback, for development
@@ -347,53 +351,28 @@ pub struct Image {
 }
 
 #[derive(Debug, Args)]
-pub struct Pxe {
-    /// Folders of 'edge-build installer', one for each architecture
-    #[arg(
-        long = "installer",
-        value_name = "DIR",
-        required = true,
-        value_delimiter = ','
-    )]
-    pub installers: Vec<PathBuf>,
-    /// Where machines find the folder by HTTP
+pub struct Installer {
     #[arg(long)]
-    pub url: Base,
-    /// The folder to make, or to bring up to date
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// For every machine that --host does not name [default: these are left as they are]
-    #[arg(long, value_name = "FILE")]
-    pub kickstart: Option<PathBuf>,
-    /// A machine's own kickstart: MAC=52:54:00:12:34:56:FILE or SERIAL=ABC123:FILE
-    #[arg(long = "host", value_name = "MACHINE:FILE", value_parser = host::parse_assignment)]
-    pub hosts: Vec<(host::Key, String)>,
-    /// Without a kickstart: what serves repo/, root/ and channels/
-    #[arg(
-        long,
-        value_name = "URL",
-        requires = "disk",
-        conflicts_with = "kickstart"
-    )]
-    pub source: Option<Base>,
-    /// Without a kickstart: the channel to install
+    pub board: BoardName,
+    /// What it is made from [default: what the channel offers now]
+    #[arg(long)]
+    pub commit: Option<CommitChecksum>,
     #[arg(long, default_value = "stable")]
     pub channel: ChannelName,
-    /// Without a kickstart: the device to install to, as Linux names it
-    #[arg(long, value_name = "DEVICE", requires = "source", value_parser = orders::argument)]
-    pub disk: Option<String>,
-    /// One more argument for the installer's kernel
-    #[arg(long = "kernel-argument", value_name = "ARG", value_parser = orders::argument)]
-    pub arguments: Vec<String>,
-    /// Where the packages of the boot loaders are unpacked, by the paths in the boards' files [default: fetch them]
     #[arg(long, value_name = "DIR")]
-    pub loaders: Option<PathBuf>,
-    /// Debian's mirror [default: that of this machine's apt]
-    #[arg(long, value_name = "URL")]
-    pub mirror: Option<String>,
-    /// What the mirror is signed with [default: Debian's keyring]
+    pub repo: PathBuf,
+    /// The folder of the root documents to trust
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// A kickstart file to carry, used unless the kernel's arguments name another
     #[arg(long, value_name = "FILE")]
-    pub mirror_keyring: Option<PathBuf>,
+    pub kickstart: Option<PathBuf>,
+    /// A kernel argument for the installer; may be repeated
+    #[arg(long = "append", value_name = "ARGUMENT")]
+    pub kernel_arguments: Vec<String>,
+    /// A folder for vmlinuz, initramfs.img and installer.json
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
     /// Print a summary as JSON
     #[arg(long)]
     pub json: bool,

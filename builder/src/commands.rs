@@ -1,5 +1,6 @@
 //! What each command does with its arguments: the steps are the library's.
 
+mod provision;
 mod pxe;
 mod rehearse;
 mod trees;
@@ -21,6 +22,7 @@ use edge_ota::types::BoardName;
 
 use crate::cli::{self, Cli};
 
+pub use provision::installer;
 pub use pxe::pxe;
 pub use rehearse::rehearse;
 pub use trees::{compose, lock, verify};

@@ -54,6 +54,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Release(args) => commands::publish(args),
         Command::Image(args) => commands::image(cli, args),
         Command::Pxe(args) => commands::pxe(cli, args),
+        Command::Installer(args) => commands::installer(cli, args),
         Command::Serve(args) => serve::serve(&args.dir, args.port, &mut std::io::stdout()),
         Command::Vm(args) => vm::run(
             Path::new("/"),

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use edge_ota::channel::Manifest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::image;
 use crate::rehearsal::record::Record;
 
 /// A file that was made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artefact {
     pub path: String,
     pub bytes: u64,
@@ -63,7 +63,7 @@ pub fn rehearsal<'a>(path: &Path, record: &'a Record) -> Result<RehearsalSummary
     })
 }
 
-fn artefact(path: &Path) -> Result<Artefact> {
+pub fn artefact(path: &Path) -> Result<Artefact> {
     let act = || -> io::Result<(u64, String)> {
         let mut hash = Sha256::new();
         let bytes = io::copy(&mut File::open(path)?, &mut hash)?;

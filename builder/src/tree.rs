@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod layout;
 pub mod modules;
 pub mod node;
+pub mod packing;
 pub mod rooted;
 pub mod selinux;
 pub mod trim;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use edge_build::board::Board;
+use edge_build::provision::installer::Installer;
+use edge_build::summary::{self, Artefact};
 use edge_build::tree::cpio::{self, Entries, Entry};
 use edge_ota::cmd::Cmd;
 use edge_ota::types::CommitChecksum;
-use serde_json::json;
 
 use crate::hardware;
 use crate::lab::{self, Lab};
@@ -32,7 +33,10 @@ pub fn stand_in(lab: &Lab, board: &str, dir: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&out)?;
     fs::write(out.join("vmlinuz"), read("vmlinuz")?)?;
     fs::write(out.join("initramfs.img"), talking(read("initramfs.img")?))?;
-    fs::write(out.join("installer.json"), description(&board, &commit))?;
+    fs::write(
+        out.join("installer.json"),
+        description(&out, &board, &commit)?,
+    )?;
     Ok(out)
 }
 
@@ -98,17 +102,26 @@ fn talking(mut initramfs: Vec<u8>) -> Vec<u8> {
     initramfs
 }
 
-fn description(board: &Board, commit: &CommitChecksum) -> String {
-    let arch = match board.arch.debian.as_str() {
-        "amd64" => "x86_64",
-        "arm64" => "aarch64",
-        other => other,
+fn description(dir: &Path, board: &Board, commit: &CommitChecksum) -> Result<Vec<u8>> {
+    let artefact = |name: &str| -> Result<Artefact> {
+        let made = summary::artefact(&dir.join(name))?;
+        Ok(Artefact {
+            path: name.to_owned(),
+            ..made
+        })
     };
-    json!({
-        "format": 1, "board": board.name, "arch": arch, "kargs": board.kargs(),
-        "version": "1", "commit": commit,
-    })
-    .to_string()
+    let installer = Installer {
+        format: 1,
+        board: board.name.clone(),
+        arch: board.arch.rpm.clone(),
+        version: "1".to_owned(),
+        commit: commit.clone(),
+        kernel: artefact("vmlinuz")?,
+        initramfs: artefact("initramfs.img")?,
+        fdt: None,
+        kernel_arguments: board.kargs(),
+    };
+    Ok(serde_json::to_vec(&installer)?)
 }
 
 /// An empty disk.

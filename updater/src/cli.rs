@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use edge_ota::installer::drives::Wish;
+use edge_ota::types::{BoardName, ChannelName};
 
 /// A/B updates of an OSTree host: pulls signed releases, boots them on trial, goes back by itself.
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ pub enum Command {
     /// Give the running release its verdict by hand
     #[command(subcommand)]
     Mark(Mark),
+    /// Install a device's first system onto a disk, which is erased
+    Install(Install),
     /// What the units of edge-ota run
     #[command(subcommand, hide = true)]
     Agent(Agent),
@@ -59,6 +63,42 @@ pub struct Rollback {
     pub reboot: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Which disk: rules that must all hold, separated by commas: /dev/…, serial=…, wwid=…, model=…, size=8G..64G,
+    /// removable, smallest [default: the only one that is not removable]
+    #[arg(long, value_name = "RULES")]
+    pub disk: Option<Wish>,
+    /// Where the device reads its releases: what serves repo/, channels/ and root/
+    #[arg(long)]
+    pub url: Option<String>,
+    /// A folder that holds the same, to install from instead of the URL
+    #[arg(long, value_name = "DIR", required_unless_present = "url")]
+    pub bundle: Option<PathBuf>,
+    #[arg(long, default_value = "stable")]
+    pub channel: ChannelName,
+    /// [default: that of the running system]
+    #[arg(long)]
+    pub board: Option<BoardName>,
+    /// The folder of the root documents to trust [default: those of the running system]
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    #[arg(long)]
+    pub hostname: Option<String>,
+    /// A kernel argument of the device, beside those of its board; may be repeated
+    #[arg(long = "append", value_name = "ARGUMENT")]
+    pub kernel_arguments: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Verify the release, choose the disk, say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Mark {
     /// Keep the running release: it becomes the default
@@ -83,6 +123,8 @@ pub enum Agent {
     Finalize,
     /// End a trial that has no verdict in time
     Deadline,
+    /// In the installer: do what the kernel's arguments say; prints how the machine is to go on
+    Installer,
 }
 
 fn after_help() -> String {

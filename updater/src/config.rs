@@ -100,7 +100,7 @@ impl From<Tries> for u8 {
 }
 
 /// A systemd unit with its suffix, `ssh.service`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UnitName(String);
 

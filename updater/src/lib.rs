@@ -1,5 +1,6 @@
 //! What a device reads and does: channel manifests, keys, the two slots, the sysroot.
 
+pub mod birth;
 pub mod board;
 pub mod boot;
 pub mod channel;
@@ -16,6 +17,9 @@ pub mod format;
 pub mod health;
 pub mod history;
 pub mod install;
+pub mod installer;
+pub mod kargs;
+pub mod kickstart;
 pub mod media;
 pub mod output;
 pub mod pull;

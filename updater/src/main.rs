@@ -2,6 +2,7 @@
 
 mod cli;
 mod progress;
+mod setup;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,10 +33,11 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Status(args) => show_status(root, args.json),
         Command::History(args) => show_history(root, args.json),
         Command::Check(args) => check(root, args.json),
-        Command::Upgrade(args) => install(root, args.retry, args.reboot),
+        Command::Upgrade(args) => upgrade(root, args.retry, args.reboot),
         Command::Rollback(args) => roll_back(root, args.reboot),
         Command::Mark(Mark::Good) => verdict::good(&mut Device::open_to_write(root)?),
         Command::Mark(Mark::Bad { reason }) => mark_bad(root, reason),
+        Command::Install(args) => setup::install(root, args),
         Command::Agent(agent) => act(root, agent),
     }
 }
@@ -48,6 +50,7 @@ fn act(root: &Path, agent: &Agent) -> Result<()> {
         Agent::Good => verdict::good(&mut open()?),
         Agent::Finalize => upgrade::arm(&mut open()?).map(drop),
         Agent::Deadline => verdict::deadline(open, deadline(root)),
+        Agent::Installer => setup::unattended(root),
     }
 }
 
@@ -101,7 +104,7 @@ fn check(root: &Path, json: bool) -> Result<()> {
     }
 }
 
-fn install(root: &Path, retry: bool, reboot: bool) -> Result<()> {
+fn upgrade(root: &Path, retry: bool, reboot: bool) -> Result<()> {
     let mut device = Device::open_to_write(root)?;
     let staged = upgrade::upgrade(&mut device, retry, progress::reporter())?;
     if !reboot {

@@ -1,9 +1,10 @@
-//! How an upgrade shows its progress: a bar on a terminal, plain lines otherwise; always on stderr.
+//! How an upgrade or an installation shows its progress: a bar on a terminal, plain lines otherwise; always on stderr.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use edge_ota::installer;
 use edge_ota::output;
 use edge_ota::sysroot::PullProgress;
 use edge_ota::upgrade::Step;
@@ -20,6 +21,18 @@ pub fn reporter() -> impl Fn(Step) + Clone + 'static {
     move |step| match &bar {
         Some(bar) => on_terminal(bar, step),
         None => in_lines(&told, step),
+    }
+}
+
+/// The same for an installation.
+pub fn installing() -> impl Fn(installer::Step) + Clone + 'static {
+    let show = reporter();
+    move |step| match step {
+        installer::Step::Partitioning => output::say("partitioning"),
+        installer::Step::Pulling(progress) => show(Step::Pulling(progress)),
+        installer::Step::Deploying => show(Step::Deploying),
+        installer::Step::Customizing => output::say("writing the device's own settings"),
+        installer::Step::MakingBootable => output::say("making it bootable"),
     }
 }
 

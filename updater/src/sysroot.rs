@@ -141,6 +141,11 @@ impl Sysroot {
             .join(id)
     }
 
+    /// The folder that becomes `/var`.
+    pub fn var_dir(&self) -> PathBuf {
+        self.path.join("ostree/deploy").join(STATEROOT).join("var")
+    }
+
     /// Deploys a commit with `/etc` merged from the deployment `merge`, and forgets every unpinned or
     /// unwanted deployment that is not in `keep`. Nothing is pruned yet. `link_slot` pins it: until it is
     /// a slot's, it must not pass for an operator's.

@@ -22,18 +22,12 @@ pub fn pxe(cli: &Cli, args: &cli::Pxe) -> Result<()> {
         security_mirror: None,
         keyring: args.mirror_keyring.clone(),
     };
-    let (default, hosts) = (default(args), hosts(args)?);
-    if default.is_none() && hosts.is_empty() {
-        bail!(
-            "no machine is told what to install: give --kickstart, --host, or --source with --disk"
-        );
-    }
     let request = Request {
         installers: &args.installers,
         boards: &boards_dir(cli)?,
         url: &args.url,
-        default,
-        hosts,
+        default: default(args),
+        hosts: hosts(args)?,
         arguments: &args.arguments,
         loaders: args.loaders.as_deref(),
         mirrors: &mirrors.or_environment(),

@@ -2,10 +2,11 @@
 //! a folder; the folder becomes the root file system.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use edge_ota::birth::{self, EtcFile};
 use edge_ota::board::{self, BootFlavour};
 use edge_ota::boot::OnDisk;
 use edge_ota::cmd::Cmd;
@@ -29,19 +30,13 @@ pub struct Request<'a> {
     pub keys: &'a Path,
     pub commit: &'a CommitChecksum,
     pub source: Option<&'a SourceOf>,
-    /// More of the device's own files, as paths below `/etc`; upgrades carry them over.
-    pub etc: &'a [(&'a str, Etc)],
+    /// More of the device's own files.
+    pub etc: &'a [EtcFile],
     pub format: Format,
     /// Bytes
     pub size: u64,
     pub out: &'a Path,
     pub work: &'a WorkDir,
-}
-
-pub enum Etc {
-    File(String),
-    /// A symbolic link, and where it leads.
-    Link(String),
 }
 
 /// Where the devices of this image look for their releases.
@@ -79,7 +74,10 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     let sysroot = pulled_sysroot(request, &sysroot_dir)?;
     let flavour = flavour_of(&repo, request.commit)?;
     let mut boot = OnDisk::in_folder(flavour, &boot_dir, &trial);
-    let deployment = install::install_first(&sysroot, &mut boot, request.commit)?.deployment;
+    let deployment = install::install_first(&sysroot, &mut boot, request.commit, |tree| {
+        birth::write(tree, &own_files(request))
+    })?
+    .deployment;
     sysroot.release_pulled()?;
     step.done();
     interrupt::check()?;
@@ -88,12 +86,6 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     let tree = sysroot_dir
         .join("ostree/deploy/edge/deploy")
         .join(&deployment);
-    if let Some(source) = request.source {
-        write_source(&tree, source)?;
-    }
-    for (path, what) in request.etc {
-        write_etc(&tree, path, what)?;
-    }
     let raw = work.join("disk.raw");
     let blobs = firmware::of_tree(&tree)?;
     let layout = layout::layout(request.size, request.commit.as_str(), &blobs)?;
@@ -167,25 +159,13 @@ fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
     Ok(sysroot)
 }
 
-/// The device's own settings live in its `/etc`, which every upgrade carries over.
-fn write_source(tree: &Path, source: &SourceOf) -> Result<()> {
-    let text = format!(
-        "[source]\nurl = {:?}\nchannel = {:?}\n",
-        source.url,
-        source.channel.as_str()
-    );
-    write_etc(tree, "edge-ota/config.d/10-source.toml", &Etc::File(text))
-}
-
-fn write_etc(tree: &Path, path: &str, what: &Etc) -> Result<()> {
-    let path = tree.join("etc").join(path);
-    let dir = path.parent().context("a path below etc has a folder")?;
-    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    match what {
-        Etc::File(text) => fs::write(&path, text),
-        Etc::Link(target) => symlink(target, &path),
-    }
-    .with_context(|| format!("writing {}", path.display()))
+fn own_files(request: &Request) -> Vec<EtcFile> {
+    let source = request.source;
+    let source = source.map(|source| EtcFile::source(&source.url, &source.channel));
+    source
+        .into_iter()
+        .chain(request.etc.iter().cloned())
+        .collect()
 }
 
 fn make_file(raw: &Path, size: u64) -> Result<()> {

@@ -1,3 +1,5 @@
-//! How a node gets its first system.
+//! How a machine gets its first system without a person at its keyboard.
 
+pub mod installer;
 pub mod pxe;
+mod ramdisk;

@@ -7,6 +7,10 @@ use super::firmware::Blob;
 use crate::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
 
 const MIB: u64 = 1 << 20;
+/// Bytes of the smallest disk.
+pub const LEAST: u64 = 1024 * MIB;
+/// Bytes of `edge-trial`.
+pub const TRIAL_SIZE: usize = 1 << 20;
 const SECTOR: u64 = 512;
 /// The code in the master boot record; beside it the partition table has its place.
 const MBR_CODE: u64 = 440;
@@ -46,12 +50,11 @@ pub struct Partition {
 /// partitions goes before them.
 pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
     let size = size / MIB * MIB;
-    let least = 1024 * MIB;
-    if size < least {
+    if size < LEAST {
         bail!(
-            "a disk of {} MiB is too small: --size must be at least {} MiB",
+            "a disk of {} MiB is too small: it takes at least {} MiB",
             size / MIB,
-            least / MIB
+            LEAST / MIB
         );
     }
     let end = firmware.iter().map(Blob::end).max().unwrap_or(0);
@@ -69,7 +72,7 @@ pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
         partition
     };
     let esp = place(PART_ESP, TYPE_ESP, 64 * MIB);
-    let trial = place(PART_TRIAL, TYPE_LINUX, MIB);
+    let trial = place(PART_TRIAL, TYPE_LINUX, TRIAL_SIZE as u64);
     let boot = place(PART_BOOT, TYPE_LINUX, 256 * MIB);
     let start = boot.start + boot.size;
     let root = place(PART_ROOT, TYPE_LINUX, size - start - MIB);

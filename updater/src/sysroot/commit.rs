@@ -76,6 +76,12 @@ impl CommitInfo {
     pub fn has_sizes(&self) -> bool {
         !self.objects.is_empty()
     }
+
+    /// Bytes of the whole tree on a disk, in blocks.
+    pub fn disk_bytes(&self) -> u64 {
+        let blocks = |object: &ObjectSize| object.unpacked.saturating_add(4095) / 4096 * 4096;
+        self.objects.iter().map(blocks).fold(0, u64::saturating_add)
+    }
 }
 
 /// `ostree.sizes`: an array of byte arrays, each 32 bytes of checksum, the archived and the unpacked

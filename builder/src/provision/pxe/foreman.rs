@@ -23,8 +23,7 @@ pub fn files(plan: &Plan) -> BTreeMap<String, String> {
 }
 
 fn start(one: &Installer, plan: &Plan) -> String {
-    let arguments = one.arguments.iter().chain([&plan.arguments]);
-    let arguments = words(arguments.map(String::as_str));
+    let arguments = words([&one.arguments, &plan.arguments]);
     format!(
         "<% if @host.architecture.to_s == '{}' -%>\n\
          kernel {url}/{} initrd=initramfs.img {arguments} inst.ks=<%= foreman_url('provision') %>\n\

@@ -50,8 +50,7 @@ fn boot(plan: &Plan) -> String {
 
 fn start(one: &Installer, plan: &Plan) -> String {
     let (kernel, initramfs) = (one.kernel(), one.initramfs());
-    let arguments = one.arguments.iter().chain([&plan.arguments]);
-    let arguments = words(arguments.map(String::as_str));
+    let arguments = words([&one.arguments, &plan.arguments]);
     format!(
         "  if linux \"/{kernel}\" {arguments} $orders; then\n    \
          if initrd \"/{initramfs}\"; then boot; fi\n  fi\n"

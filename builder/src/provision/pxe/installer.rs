@@ -1,24 +1,21 @@
 //! What `edge-build installer` left in a folder: a kernel, an initramfs and what they are for.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use edge_ota::types::{BoardName, CommitChecksum};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::board::{self, Board, Boot};
+use crate::board::{self, Arch, Board, Boot};
+use crate::provision::installer::{self, FILE};
+use crate::summary::{self, Artefact};
 
-const DESCRIPTION: &str = "installer.json";
-const KERNEL: &str = "vmlinuz";
-const INITRAMFS: &str = "initramfs.img";
+/// Names a kickstart among the kernel's arguments.
+const KICKSTART: &str = "inst.ks=";
 
 /// The kind of machine, as a loader can tell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum System {
     X86_64,
     Aarch64,
@@ -31,6 +28,15 @@ impl System {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
             Self::Armhf => "armhf",
+        }
+    }
+
+    fn of(arch: &Arch) -> Option<Self> {
+        match arch.debian.as_str() {
+            "amd64" => Some(Self::X86_64),
+            "arm64" => Some(Self::Aarch64),
+            "armhf" => Some(Self::Armhf),
+            _ => None,
         }
     }
 }
@@ -51,33 +57,24 @@ pub struct Installer {
     pub version: String,
     pub commit: CommitChecksum,
     /// Of its kernel, without a machine's orders.
-    pub arguments: Vec<String>,
-    /// The board's device tree, where the folder has it.
+    pub arguments: String,
+    /// The orders that it carries itself.
+    pub carried: Option<String>,
+    kernel: String,
+    initramfs: String,
     device_tree: Option<String>,
     /// Of the content, so that a machine that has begun keeps what it began with.
     id: String,
 }
 
-/// Later ones may say more.
-#[derive(Debug, Deserialize)]
-struct Description {
-    format: u32,
-    board: BoardName,
-    arch: System,
-    #[serde(default)]
-    kargs: Vec<String>,
-    version: String,
-    commit: CommitChecksum,
-}
-
 impl Installer {
     /// Below the folder, as for the others.
     pub fn kernel(&self) -> String {
-        self.place(KERNEL)
+        self.place(&self.kernel)
     }
 
     pub fn initramfs(&self) -> String {
-        self.place(INITRAMFS)
+        self.place(&self.initramfs)
     }
 
     pub fn device_tree(&self) -> Option<String> {
@@ -86,10 +83,9 @@ impl Installer {
 
     /// What is copied, and from where.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
-        let names = [KERNEL, INITRAMFS]
-            .into_iter()
-            .chain(self.device_tree.as_deref());
+        let names = [&self.kernel, &self.initramfs].into_iter();
         names
+            .chain(&self.device_tree)
             .map(|name| (self.place(name), self.dir.join(name)))
             .collect()
     }
@@ -101,66 +97,86 @@ impl Installer {
 
 /// Reads a folder; its board must be one of ours.
 pub fn load(dir: &Path, boards: &Path) -> Result<Installer> {
-    let path = dir.join(DESCRIPTION);
-    let text = match fs::read_to_string(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => bail!(
-            "{} holds no {DESCRIPTION}: give a folder that 'edge-build installer' made",
+    let path = dir.join(FILE);
+    if !path.exists() {
+        bail!(
+            "{} holds no {FILE}: give a folder that 'edge-build installer' made",
             dir.display()
-        ),
-        text => text.with_context(|| format!("reading {}", path.display()))?,
-    };
-    let description = parse(&text).with_context(|| path.display().to_string())?;
-    let board = board::load(boards, &description.board)
+        );
+    }
+    let document = installer::load(dir)?;
+    let board = board::load(boards, &document.board)
         .with_context(|| format!("{}: key 'board'", path.display()))?;
-    let system = super::system_of(&board.arch);
-    ensure!(
-        system == Some(description.arch),
-        "{}: key 'arch' is {}, but board '{}' is {}",
-        path.display(),
-        description.arch,
-        board.name,
-        board.arch.debian
-    );
-    from(dir, description, &board)
+    let system = System::of(&board.arch).filter(|_| document.arch == board.arch.rpm);
+    let system = system.with_context(|| {
+        format!(
+            "{}: key 'arch' is {}, but board '{}' is {}",
+            path.display(),
+            document.arch,
+            board.name,
+            board.arch.rpm
+        )
+    })?;
+    check(dir, &document)?;
+    from(dir, document, &board, system).with_context(|| path.display().to_string())
 }
 
-fn parse(text: &str) -> Result<Description> {
-    let description: Description = serde_json::from_str(text)?;
-    ensure!(
-        description.format == 1,
-        "it has format {}, this edge-build knows 1: make the folder with the same edge-build",
-        description.format
-    );
-    for argument in &description.kargs {
+/// A folder that was written half-way would give machines a kernel and another's initramfs.
+fn check(dir: &Path, document: &installer::Installer) -> Result<()> {
+    for said in artefacts(document) {
+        let found = summary::artefact(&dir.join(&said.path))?;
+        ensure!(
+            found.sha256 == said.sha256,
+            "{}/{} is not what {FILE} beside it says: make the folder again",
+            dir.display(),
+            said.path
+        );
+    }
+    Ok(())
+}
+
+fn artefacts(document: &installer::Installer) -> impl Iterator<Item = &Artefact> {
+    let both = [&document.kernel, &document.initramfs].into_iter();
+    both.chain(&document.fdt)
+}
+
+fn from(
+    dir: &Path,
+    document: installer::Installer,
+    board: &Board,
+    system: System,
+) -> Result<Installer> {
+    for argument in &document.kernel_arguments {
         super::orders::argument(argument).map_err(anyhow::Error::msg)?;
     }
-    Ok(description)
-}
-
-fn from(dir: &Path, description: Description, board: &Board) -> Result<Installer> {
-    let name = board
-        .fdt
-        .as_deref()
-        .and_then(|path| path.rsplit('/').next());
-    let device_tree = name.filter(|name| dir.join(name).is_file());
-    let mut hash = Sha256::new();
-    for name in [KERNEL, INITRAMFS].into_iter().chain(device_tree) {
-        let path = dir.join(name);
-        File::open(&path)
-            .and_then(|mut file| io::copy(&mut file, &mut hash))
-            .with_context(|| format!("reading {}", path.display()))?;
-    }
-    let id = hash.finalize();
-    let id = id.iter().take(6).map(|byte| format!("{byte:02x}"));
+    let (carried, arguments): (Vec<String>, Vec<String>) = document
+        .kernel_arguments
+        .iter()
+        .cloned()
+        .partition(|argument| argument.starts_with(KICKSTART));
+    let id = id(&document);
     Ok(Installer {
         dir: dir.to_owned(),
-        board: description.board,
-        system: description.arch,
+        board: document.board,
+        system,
         is_uefi: board.boot == Boot::Grub,
-        version: description.version,
-        commit: description.commit,
-        arguments: description.kargs,
-        device_tree: device_tree.map(str::to_owned),
-        id: id.collect(),
+        version: document.version,
+        commit: document.commit,
+        arguments: arguments.join(" "),
+        carried: carried.into_iter().next_back(),
+        kernel: document.kernel.path,
+        initramfs: document.initramfs.path,
+        device_tree: document.fdt.map(|fdt| fdt.path),
+        id,
     })
+}
+
+fn id(document: &installer::Installer) -> String {
+    let mut hash = Sha256::new();
+    for artefact in artefacts(document) {
+        hash.update(artefact.sha256.as_bytes());
+    }
+    let hash = hash.finalize();
+    let bytes = hash.iter().take(6);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }

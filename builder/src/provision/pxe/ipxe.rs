@@ -51,8 +51,7 @@ fn boot(plan: &Plan) -> String {
 
 fn start(one: &Installer, plan: &Plan) -> String {
     let (kernel, initramfs) = (one.kernel(), one.initramfs());
-    let arguments = one.arguments.iter().chain([&plan.arguments]);
-    let arguments = words(arguments.map(String::as_str));
+    let arguments = words([&one.arguments, &plan.arguments]);
     format!(
         "kernel {kernel} initrd=initramfs.img {arguments} ${{orders}} || goto failed\n\
          initrd --name initramfs.img {initramfs} || goto failed\nboot || goto failed\n"

@@ -17,10 +17,9 @@ pub mod url;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
-use crate::board::Arch;
 use crate::interrupt::WorkDir;
 use crate::packages::mirrors::MirrorOptions;
 use crate::progress::Progress;
@@ -36,7 +35,7 @@ pub struct Request<'a> {
     pub boards: &'a Path,
     /// Where machines find `out` by HTTP.
     pub url: &'a Base,
-    /// For machines that `hosts` does not name; without it these are left as they are.
+    /// For machines that `hosts` does not name; without it these do what the installer carries, or are left as they are.
     pub default: Option<Orders>,
     pub hosts: BTreeMap<Key, Orders>,
     /// More arguments for the installer's kernel.
@@ -71,12 +70,13 @@ pub struct Made {
 pub fn make(request: &Request, progress: &Progress) -> Result<Summary> {
     let step = progress.step("reading the installers");
     let installers = installers(request)?;
+    let plan = plan(request, &installers)?;
     step.done();
     let step = progress.step("collecting the boot loaders");
     let loaders = loaders::collect(request, &installers)?;
     step.done();
     let step = progress.step("writing the folder");
-    let mut content = files(&plan(request, &installers)?);
+    let mut content = files(&plan);
     content.extend(copies(&installers));
     content.extend(loaders);
     if installers
@@ -158,10 +158,15 @@ fn plan<'a>(request: &'a Request, installers: &'a [Installer]) -> Result<Plan<'a
     };
     let default = request.default.as_ref();
     let default = default.map(|orders| told("default", orders)).transpose()?;
+    let default = default.or_else(|| installers.iter().find_map(|one| one.carried.clone()));
     let mut hosts = BTreeMap::new();
     for (key, orders) in &request.hosts {
         hosts.insert(key, told(&key.file_name(), orders)?);
     }
+    ensure!(
+        default.is_some() || !hosts.is_empty(),
+        "no machine is told what to install: give --kickstart, --host, or --source with --disk"
+    );
     Ok(Plan {
         url: request.url,
         installers,
@@ -197,16 +202,6 @@ fn summary(
         installers: installers.iter().map(made).collect(),
         hosts: request.hosts.keys().map(ToString::to_string).collect(),
         files: content.into_keys().collect(),
-    }
-}
-
-/// Whether two boards' machines are of one kind.
-fn system_of(arch: &Arch) -> Option<System> {
-    match arch.debian.as_str() {
-        "amd64" => Some(System::X86_64),
-        "arm64" => Some(System::Aarch64),
-        "armhf" => Some(System::Armhf),
-        _ => None,
     }
 }
 

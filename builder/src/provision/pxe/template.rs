@@ -10,7 +10,7 @@ pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// Words with one space between them, without the empty ones.
-pub fn words<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
+pub fn words<const N: usize>(all: [&str; N]) -> String {
     let words = all.into_iter().flat_map(str::split_whitespace);
     words.collect::<Vec<_>>().join(" ")
 }

@@ -16,9 +16,22 @@ fn installer(dir: &Path, board: &str, arch: &str) -> Installer {
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("vmlinuz"), format!("kernel of {board}")).unwrap();
     fs::write(dir.join("initramfs.img"), "initramfs").unwrap();
-    let text = format!(
-        r#"{{"format":1,"board":"{board}","arch":"{arch}","kargs":["console=ttyS0"],"version":"1","commit":"{COMMIT}","more":1}}"#
-    );
+    let artefact = |name: &str| crate::summary::Artefact {
+        path: name.to_owned(),
+        ..crate::summary::artefact(&dir.join(name)).unwrap()
+    };
+    let document = crate::provision::installer::Installer {
+        format: 1,
+        board: board.parse().unwrap(),
+        arch: arch.to_owned(),
+        version: "1".to_owned(),
+        commit: COMMIT.parse().unwrap(),
+        kernel: artefact("vmlinuz"),
+        initramfs: artefact("initramfs.img"),
+        fdt: None,
+        kernel_arguments: vec!["console=ttyS0".to_owned(), "inst.ks=file:/ks".to_owned()],
+    };
+    let text = serde_json::to_string(&document).unwrap();
     fs::write(dir.join("installer.json"), text).unwrap();
     installer::load(&dir, &boards()).unwrap()
 }
@@ -27,7 +40,7 @@ fn all(dir: &Path) -> Vec<Installer> {
     vec![
         installer(dir, "x86_64", "x86_64"),
         installer(dir, "aarch64", "aarch64"),
-        installer(dir, "armhf", "armhf"),
+        installer(dir, "armhf", "armv7hl"),
     ]
 }
 
@@ -105,6 +118,7 @@ fn each_loader_finds_its_machine_and_the_kernel() {
         "{foreman}"
     );
     assert_eq!(text(&files, "ks/default.ks"), "zerombr\n");
+    assert_eq!(installers[0].carried.as_deref(), Some("inst.ks=file:/ks"));
 }
 
 #[test]
@@ -131,7 +145,7 @@ fn what_has_no_installer_has_no_files() {
         "{dnsmasq}"
     );
     assert!(text(&x86, "boot.ipxe").contains("no installer for aarch64"));
-    let armhf = planned(&[installer(dir.path(), "armhf", "armhf")]);
+    let armhf = planned(&[installer(dir.path(), "armhf", "armv7hl")]);
     let odd = armhf
         .keys()
         .find(|path| path.contains("ipxe") || path.contains("grub"));
@@ -166,16 +180,16 @@ fn a_folder_that_is_no_installer_is_refused() {
             "no board 'toaster'",
         ),
         (
-            good.replace("\"arch\":\"x86_64\"", "\"arch\":\"armhf\""),
-            "key 'arch' is armhf",
+            good.replace("\"arch\":\"x86_64\"", "\"arch\":\"armv7hl\""),
+            "key 'arch' is armv7hl",
         ),
-        (
-            good.replace("\"arch\":\"x86_64\"", "\"arch\":\"mips\""),
-            "unknown variant `mips`",
-        ),
-        (good.replace("\"format\":1", "\"format\":2"), "format 2"),
+        (good.replace("\"format\":1", "\"format\":2"), "newer"),
         (good.replace("ttyS0", "tty S0"), "no kernel argument"),
         (good.replace(COMMIT, "abc"), "installer.json"),
+        (
+            good.replace("\"sha256\":\"", "\"sha256\":\"0"),
+            "make the folder again",
+        ),
     ];
     for (text, expected) in table {
         fs::write(&path, text).unwrap();

@@ -43,8 +43,7 @@ pub fn of_uboot(installers: &[Installer]) -> Option<&Installer> {
 }
 
 fn text(one: &Installer, plan: &Plan, orders: &str) -> String {
-    let arguments = one.arguments.iter().chain([&plan.arguments]);
-    let arguments = words(arguments.map(String::as_str).chain([orders]));
+    let arguments = words([&one.arguments, &plan.arguments, orders]);
     let tree = one.device_tree();
     let tree = tree.map_or(String::new(), |path| format!("  fdt {path}\n"));
     format!(
