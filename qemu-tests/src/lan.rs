@@ -7,11 +7,10 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_build::board::Board;
 use edge_ota::cmd::Cmd;
 
 use crate::lab::Lab;
-use crate::vm::{Cable, Card, HOST, VmConfig};
+use crate::vm::{Card, HOST};
 use crate::wait;
 use crate::web::Web;
 
@@ -147,20 +146,6 @@ impl Drop for Servers {
         let _ = self.dnsmasq.kill();
         let _ = self.dnsmasq.wait();
     }
-}
-
-/// A machine on this network: an empty disk, then the network.
-pub fn machine(
-    board: &Board,
-    dir: PathBuf,
-    disk: PathBuf,
-    key: PathBuf,
-    card: Card,
-) -> Result<VmConfig> {
-    Ok(VmConfig {
-        cable: Cable::Lan(card),
-        ..VmConfig::new(board, dir, disk, key)?
-    })
 }
 
 fn slashed(folder: &Path) -> String {
