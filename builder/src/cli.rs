@@ -1,6 +1,7 @@
 //! The command line of `edge-build`: types only.
 
 pub mod kickstart;
+mod pxe;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use edge_build::image::Format;
 use edge_build::sbom;
 use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Sequence};
+
+pub use pxe::Pxe;
 
 /// Composes, signs and publishes immutable OSTree hosts and makes their images.
 #[derive(Debug, Parser)]
@@ -69,6 +72,8 @@ pub enum Command {
     /// Make and check kickstart files
     #[command(subcommand)]
     Kickstart(kickstart::Kickstart),
+    /// Make the folder from which machines start over the network and install themselves
+    Pxe(Pxe),
     /// Serve a folder on loopback, for development
     Serve(Serve),
     /// Boot an image in QEMU with its console here

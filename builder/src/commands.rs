@@ -2,6 +2,7 @@
 
 mod provision;
 pub mod kickstart;
+mod pxe;
 mod rehearse;
 mod trees;
 
@@ -23,6 +24,7 @@ use edge_ota::types::BoardName;
 use crate::cli::{self, Cli};
 
 pub use provision::installer;
+pub use pxe::pxe;
 pub use rehearse::rehearse;
 pub use trees::{compose, lock, verify};
 

@@ -23,7 +23,7 @@ use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
 use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
-use crate::tree::{abi, dracut, layout, selinux, trim};
+use crate::tree::{abi, bios, dracut, layout, selinux, trim};
 use crate::treefile::{InitramfsMaker, Treefile};
 use crate::{accounts, sbom, sign};
 
@@ -140,6 +140,7 @@ fn commit(
     node::apply(root, &node_of(request, &succession.version)?)
         .with_context(|| treefile.path.display().to_string())?;
     let laid_out = layout::apply(root, request.board.fdt.as_deref())?;
+    bios::place(root)?;
     check_kernel(root, &laid_out.kernel, treefile)?;
     let work = request.work.sub("loader")?;
     loader::make(root, flavour(request.board), &work, request.now)?;

@@ -4,6 +4,7 @@
 //! [`initramfs::build`] or [`dracut::build`].
 
 pub mod abi;
+pub mod bios;
 pub mod cpio;
 pub mod dracut;
 pub mod elf;

@@ -12,6 +12,8 @@ pub const LEAST: u64 = 1024 * MIB;
 /// Bytes of `edge-trial`.
 pub const TRIAL_SIZE: usize = 1 << 20;
 const SECTOR: u64 = 512;
+/// The code in the master boot record; beside it the partition table has its place.
+const MBR_CODE: u64 = 440;
 
 /// GPT type ids (UEFI specification, "Defined GPT Partition Entry - Partition Type GUIDs", and the
 /// Linux file system and Microsoft basic data types).
@@ -91,7 +93,8 @@ fn table_length(firmware: &[Blob]) -> Result<Option<u64>> {
     const ENTRY: u64 = 128;
     const USUAL: u64 = 128;
     const LEAST: u64 = 8;
-    let Some(first) = firmware.iter().map(|blob| blob.offset).min() else {
+    let behind = firmware.iter().filter(|blob| blob.end() > MBR_CODE);
+    let Some(first) = behind.map(|blob| blob.offset).min() else {
         return Ok(None);
     };
     match first.saturating_sub(FIRST_ENTRY) / ENTRY {
@@ -205,6 +208,7 @@ mod tests {
         check(384 << 10, 2 * MIB, 3 * MIB, None);
         check(8 << 10, 600_000, MIB, Some(56));
         check(8 * MIB, MIB + 1, 10 * MIB, None);
+        check(0, 440, MIB, None);
         let early = Blob {
             offset: 1024,
             size: 1,
