@@ -1,6 +1,14 @@
 //! A disk image of a release. Slot a is written by the code that upgrades a device, into a sysroot in
 //! a folder; the folder becomes the root file system.
 
+pub mod bmap;
+mod ext4;
+mod formats;
+mod guid;
+mod vhd;
+mod vhdx;
+mod vmdk;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -8,7 +16,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use edge_ota::board::{self, BootFlavour};
 use edge_ota::boot::OnDisk;
-use edge_ota::cmd::Cmd;
 use edge_ota::fetch::{Limits, Location, Source};
 use edge_ota::install;
 use edge_ota::media::layout::{self, Layout};
@@ -20,6 +27,8 @@ use edge_ota::{pull, trust};
 use crate::interrupt::{self, WorkDir};
 use crate::progress::Progress;
 use crate::repo::Repo;
+use formats::Stamp;
+pub use formats::{Format, qemu_driver};
 
 pub struct Request<'a> {
     pub board: &'a BoardName,
@@ -48,22 +57,6 @@ pub enum Etc {
 pub struct SourceOf {
     pub url: String,
     pub channel: ChannelName,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    Raw,
-    Qcow2,
-}
-
-impl Format {
-    /// QEMU's word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Format::Raw => "raw",
-            Format::Qcow2 => "qcow2",
-        }
-    }
 }
 
 /// Makes the image; `out` appears only when it is whole.
@@ -119,7 +112,11 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     interrupt::check()?;
 
     let step = progress.step("writing the image");
-    deliver(&raw, request)?;
+    let stamp = Stamp {
+        commit: request.commit,
+        time,
+    };
+    deliver(&raw, &layout, request, stamp)?;
     step.done();
     Ok(())
 }
@@ -199,16 +196,21 @@ fn copy_to(from: &Path, disk: &Path, start: u64) -> Result<()> {
     edge_ota::durable::overwrite(disk, start, &bytes)
 }
 
-fn deliver(raw: &Path, request: &Request) -> Result<()> {
+/// The map first: an image that is there is whole.
+fn deliver(raw: &Path, layout: &Layout, request: &Request, stamp: Stamp) -> Result<()> {
+    let map = match request.format.has_map() {
+        true => Some(bmap::of_disk(raw, layout)?),
+        false => None,
+    };
     let partial = partial_name(request.out)?;
-    let convert = Cmd::new("qemu-img")
-        .args(["convert", "-f", "raw", "-O", request.format.as_str()])
-        .arg(raw)
-        .arg(&partial);
-    if let Err(error) = convert.run() {
+    if let Err(error) = formats::write(raw, request.format, stamp, &partial) {
         // What is half written is of no use; the error that matters is the one at hand.
         let _ = fs::remove_file(&partial);
         return Err(error);
+    }
+    if let Some(map) = map {
+        let path = bmap::beside(request.out);
+        fs::write(&path, map).with_context(|| format!("writing {}", path.display()))?;
     }
     fs::rename(&partial, request.out).with_context(|| format!("writing {}", request.out.display()))
 }
