@@ -4,6 +4,7 @@
 //! and `/ostree/slot-a`, `/ostree/slot-b` are links of ours to the deployments.
 
 mod commit;
+mod local;
 
 use std::fs;
 use std::io;
