@@ -1,7 +1,7 @@
 //! What each command does with its arguments: the steps are the library's.
 
-mod provision;
 pub mod kickstart;
+mod provision;
 mod pxe;
 mod rehearse;
 mod trees;
