@@ -92,6 +92,10 @@ fn network(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
             _ => "another line is for the same interface".into(),
         });
     }
+    let named = |other: &Interface| other.name.is_some() && other.name == interface.name;
+    if network.interfaces.iter().any(named) {
+        return Err("another VLAN has the name of --interfacename".into());
+    }
     network.interfaces.push(interface);
     Ok(())
 }

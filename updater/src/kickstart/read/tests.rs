@@ -508,6 +508,10 @@ fn mistakes_name_line_command_and_remedy() {
             "ks:2: network: another line is for the same interface",
         ),
         (
+            "network --device=a --vlanid=7 --interfacename=x\nnetwork --device=a --vlanid=8 --interfacename=x\n",
+            "ks:2: network: another VLAN has the name of --interfacename",
+        ),
+        (
             "network\nnetwork --hostname=a\nnetwork --hostname=b\n",
             "ks:3: network: --hostname: it is a already",
         ),
