@@ -1,5 +1,6 @@
 //! The command line of `edge-build`: types only.
 
+pub mod kickstart;
 mod pxe;
 
 use std::path::PathBuf;
@@ -68,6 +69,9 @@ pub enum Command {
     Image(Image),
     /// Make the kernel and the initramfs that install a release onto a machine without a system
     Installer(Installer),
+    /// Make and check kickstart files
+    #[command(subcommand)]
+    Kickstart(kickstart::Kickstart),
     /// Make the folder from which machines start over the network and install themselves
     Pxe(Pxe),
     /// Serve a folder on loopback, for development

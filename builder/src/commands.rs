@@ -1,5 +1,6 @@
 //! What each command does with its arguments: the steps are the library's.
 
+pub mod kickstart;
 mod provision;
 mod pxe;
 mod rehearse;

@@ -34,6 +34,7 @@ const UPDATER_UNITS: &[&str] = &[
     "edge-ota-emergency.service",
     "edge-ota-health.service",
     "edge-ota-mark-good.service",
+    "edge-ota-reset.service",
     "edge-ota-finalize.service",
     "edge-ota.timer",
 ];

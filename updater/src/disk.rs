@@ -55,6 +55,10 @@ impl Disk {
         Self::from_sysfs(root, &root.join("sys/block").join(name))
     }
 
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
     fn from_sysfs(root: &Path, disk: &Path) -> Result<Self> {
         let name = disk
             .file_name()

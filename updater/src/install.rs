@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::board::{self, BoardFile};
-use crate::boot::{BootControl, BootSource, SlotFile, Trial};
+use crate::boot::{BootControl, BootSource, FileSums, SlotFile, Trial};
 use crate::kargs;
-use crate::sysroot::Sysroot;
+use crate::sysroot::{Deployment, Sysroot};
 use crate::types::{CommitChecksum, Slot};
 
 pub struct SlotWrite<'a> {
@@ -107,6 +107,49 @@ fn make_bootable(
     };
     boot.write_slot_file(&file)?;
     Ok(file)
+}
+
+/// As the end of [`write_slot`] for a slot whose boot files or slot file are damaged.
+pub fn restore_bootable(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    slot: Slot,
+    deployment: &Deployment,
+) -> Result<SlotFile> {
+    let tree = sysroot.deployment_dir(&deployment.id);
+    let options = options(&board::load(&tree)?, &tree)?;
+    let sums = copy_boot_files(sysroot, boot, &deployment.id)?;
+    let file = SlotFile {
+        slot,
+        commit: deployment.commit.clone(),
+        deployment: deployment.id.clone(),
+        version: sysroot.commit_info(&deployment.commit)?.version,
+        options,
+        kernel_sha256: sums.kernel,
+        initrd_sha256: sums.initramfs,
+        fdt: sums.fdt,
+    };
+    if boot.slot_file(slot)?.as_ref() != Some(&file) {
+        boot.write_slot_file(&file)?;
+    }
+    Ok(file)
+}
+
+/// Copies a deployment's boot files beside those that are there, each in one step.
+pub fn copy_boot_files(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    deployment: &str,
+) -> Result<FileSums> {
+    let tree = sysroot.deployment_dir(deployment);
+    let (kernel_dir, board) = (kernel_dir(&tree)?, board::load(&tree)?);
+    let fdt = board.fdt.map(|name| kernel_dir.join("dtb").join(name));
+    let source = BootSource {
+        kernel: &kernel_dir.join("vmlinuz"),
+        initramfs: &kernel_dir.join("initramfs.img"),
+        fdt: fdt.as_deref(),
+    };
+    boot.restore_files(deployment, &source)
 }
 
 /// The board's and the treefile's kernel arguments, then the device's own.

@@ -1,5 +1,6 @@
 //! What a device reads and does: channel manifests, keys, the two slots, the sysroot.
 
+pub mod adopt;
 pub mod birth;
 pub mod board;
 pub mod boot;
@@ -10,9 +11,11 @@ pub mod decide;
 pub mod device;
 pub mod disk;
 pub mod durable;
+pub mod esp;
 pub mod etc;
 pub mod exit;
 pub mod fetch;
+pub mod firstboot;
 pub mod format;
 pub mod health;
 pub mod history;
@@ -24,6 +27,8 @@ pub mod media;
 pub mod output;
 pub mod pull;
 pub mod refusal;
+pub mod repair;
+pub mod reset;
 pub mod signed;
 pub mod state;
 pub mod status;

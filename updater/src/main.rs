@@ -1,6 +1,7 @@
 //! `edge-ota`: parses, dispatches, and maps an error to an exit code.
 
 mod cli;
+mod commands;
 mod progress;
 mod setup;
 
@@ -12,7 +13,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use edge_ota::device::Device;
 use edge_ota::exit::{self, Exit, Stop};
-use edge_ota::{config, decide, history, output, refusal, status, upgrade, verdict};
+use edge_ota::{config, decide, history, output, refusal, reset, status, upgrade, verdict};
 
 use cli::{Agent, Cli, Command, Mark};
 
@@ -35,6 +36,9 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Check(args) => check(root, args.json),
         Command::Upgrade(args) => upgrade(root, args.retry, args.reboot),
         Command::Rollback(args) => roll_back(root, args.reboot),
+        Command::Reset(args) => commands::reset::run(root, args),
+        Command::Adopt(args) => commands::adopt::run(root, args),
+        Command::Repair(args) => commands::repair::run(root, args),
         Command::Mark(Mark::Good) => verdict::good(&mut Device::open_to_write(root)?),
         Command::Mark(Mark::Bad { reason }) => mark_bad(root, reason),
         Command::Install(args) => setup::install(root, args),
@@ -46,6 +50,7 @@ fn act(root: &Path, agent: &Agent) -> Result<()> {
     let open = || Device::open_to_write_waiting(root);
     match agent {
         Agent::Boot => verdict::at_boot(&mut open()?),
+        Agent::Reset => reset::at_boot(&mut open()?),
         Agent::Health => verdict::judge(open, &config::load(root)?, root),
         Agent::Good => verdict::good(&mut open()?),
         Agent::Finalize => upgrade::arm(&mut open()?).map(drop),

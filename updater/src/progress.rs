@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use edge_ota::installer;
 use edge_ota::output;
+use edge_ota::repair;
 use edge_ota::sysroot::PullProgress;
 use edge_ota::upgrade::Step;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -26,7 +27,18 @@ pub fn reporter() -> impl Fn(Step) + Clone + 'static {
 
 /// The same for an installation.
 pub fn installing() -> impl Fn(installer::Step) + Clone + 'static {
-    let show = reporter();
+    installing_by(reporter())
+}
+
+/// In lines, for a console that is a terminal and has nobody before it.
+pub fn installing_unattended() -> impl Fn(installer::Step) + Clone + 'static {
+    let told = Arc::new(AtomicU32::new(0));
+    installing_by(move |step| in_lines(&told, step))
+}
+
+fn installing_by(
+    show: impl Fn(Step) + Clone + 'static,
+) -> impl Fn(installer::Step) + Clone + 'static {
     move |step| match step {
         installer::Step::Partitioning => output::say("partitioning"),
         installer::Step::Pulling(progress) => show(Step::Pulling(progress)),
@@ -41,7 +53,7 @@ fn on_terminal(bar: &Mutex<Option<ProgressBar>>, step: Step) {
     match step {
         Step::Checking => output::say("checking the channel"),
         Step::Pulling(progress) => {
-            let bar = bar.get_or_insert_with(new_bar);
+            let bar = bar.get_or_insert_with(|| new_bar("pulling"));
             bar.set_length(progress.requested.into());
             bar.set_position(progress.fetched.into());
             bar.set_message(HumanBytes(progress.bytes).to_string());
@@ -55,8 +67,9 @@ fn on_terminal(bar: &Mutex<Option<ProgressBar>>, step: Step) {
     }
 }
 
-fn new_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("pulling {wide_bar} {pos}/{len} objects {msg}");
+fn new_bar(act: &str) -> ProgressBar {
+    let style = format!("{act} {{wide_bar}} {{pos}}/{{len}} objects {{msg}}");
+    let style = ProgressStyle::with_template(&style);
     let bar = ProgressBar::new(0);
     match style {
         Ok(style) => bar.with_style(style),
@@ -82,5 +95,27 @@ fn in_lines(told: &AtomicU32, step: Step) {
             }
         }
         Step::Pulling(_) => {}
+    }
+}
+
+/// For a check of the objects.
+pub fn checking() -> impl Fn(repair::Progress) {
+    let bar = stderr().is_terminal().then(|| new_bar("checking"));
+    let told = AtomicU32::new(0);
+    move |progress| match &bar {
+        Some(bar) => {
+            bar.set_length(progress.of as u64);
+            bar.set_position(progress.checked as u64 + 1);
+        }
+        None => check_in_lines(&told, progress),
+    }
+}
+
+fn check_in_lines(told: &AtomicU32, progress: repair::Progress) {
+    let tenth = (progress.checked + 1) * LINES as usize / progress.of.max(1);
+    let tenth = u32::try_from(tenth).unwrap_or(LINES);
+    if told.fetch_max(tenth, Ordering::Relaxed) < tenth {
+        let (checked, of) = (progress.checked + 1, progress.of);
+        output::say(format_args!("checking: {checked} of {of} objects"));
     }
 }

@@ -121,7 +121,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs -o mode=0755,nosuid,nodev run /run
-mkdir -p /run/busybox /run/edge-ota /tmp
+busybox mkdir -p /run/busybox /run/edge-ota /tmp
 busybox --install -s /run/busybox
 hostname edge-installer
 ip link set lo up
@@ -158,6 +158,8 @@ while :; do
         shell)
             say "this is a shell; its end begins the installation again"
             setsid cttyhack sh -i
+            # Nobody is there where it ends by itself.
+            sleep "$PATIENCE"
             ;;
         *) finish "$next" ;;
     esac

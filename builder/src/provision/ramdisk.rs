@@ -32,8 +32,6 @@ const PROGRAMS: &[&str] = &[
     "usr/sbin/mke2fs",
     "usr/sbin/mkfs.vfat",
     "usr/sbin/modprobe",
-    "usr/sbin/partx",
-    "usr/sbin/resize2fs",
     "usr/sbin/sfdisk",
 ];
 

@@ -45,11 +45,17 @@ pub struct Partition {
     pub bootable: bool,
 }
 
+impl Partition {
+    pub fn is_ext4(&self) -> bool {
+        !matches!(self.name, PART_ESP | PART_TRIAL)
+    }
+}
+
 /// `esp`, `edge-trial`, `edge-boot`, and the root last, so that it can grow. Ids come from `seed`:
 /// the same release makes the same image, and a device replaces them at its first boot. Firmware outside of
 /// partitions goes before them.
 pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
-    let size = size / MIB * MIB;
+    let size = disk_size(size);
     if size < LEAST {
         bail!(
             "a disk of {} MiB is too small: it takes at least {} MiB",
@@ -85,6 +91,11 @@ pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
         root,
         table_length: table_length(firmware)?,
     })
+}
+
+/// What of a size a disk has: whole MiB.
+pub fn disk_size(size: u64) -> u64 {
+    size / MIB * MIB
 }
 
 /// The table begins behind the protective MBR and the header, and ends before the first blob.
