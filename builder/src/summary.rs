@@ -8,14 +8,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_ota::channel::Manifest;
 use edge_ota::media::layout;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::image;
+use crate::provision;
 use crate::rehearsal::record::Record;
 
 /// A file that was made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artefact {
     pub path: String,
     pub bytes: u64,
@@ -46,6 +47,16 @@ pub struct ReleaseSummary<'a> {
 pub struct RehearsalSummary<'a> {
     pub artefact: Artefact,
     pub rehearsal: &'a Record,
+}
+
+#[derive(Debug, Serialize)]
+pub struct KickstartSummary<'a> {
+    pub artefact: Artefact,
+    /// Who reads it.
+    pub r#for: &'a str,
+    pub url: &'a str,
+    pub channel: &'a str,
+    pub board: &'a str,
 }
 
 pub fn image<'a>(request: &'a image::Request) -> Result<ImageSummary<'a>> {
@@ -80,7 +91,20 @@ pub fn rehearsal<'a>(path: &Path, record: &'a Record) -> Result<RehearsalSummary
     })
 }
 
-fn artefact(path: &Path) -> Result<Artefact> {
+pub fn kickstart<'a>(
+    path: &Path,
+    request: &'a provision::kickstart::Request,
+) -> Result<KickstartSummary<'a>> {
+    Ok(KickstartSummary {
+        artefact: artefact(path)?,
+        r#for: request.reader.as_str(),
+        url: request.url,
+        channel: request.channel.as_str(),
+        board: request.board.as_str(),
+    })
+}
+
+pub fn artefact(path: &Path) -> Result<Artefact> {
     let act = || -> io::Result<(u64, String)> {
         let mut hash = Sha256::new();
         let bytes = io::copy(&mut File::open(path)?, &mut hash)?;

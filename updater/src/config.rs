@@ -100,7 +100,7 @@ impl From<Tries> for u8 {
 }
 
 /// A systemd unit with its suffix, `ssh.service`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UnitName(String);
 
@@ -134,6 +134,11 @@ pub fn load(root: &Path) -> Result<Settings, ConfigError> {
         merged.overlay(parse(&path, &text)?);
     }
     Ok(merged.settings())
+}
+
+/// Whether a fragment could be read; `path` is for the message.
+pub fn check(path: &Path, text: &str) -> Result<(), ConfigError> {
+    parse(path, text).map(drop)
 }
 
 /// File name -> the path that counts; masked ones are left out.

@@ -28,23 +28,23 @@ macro_rules! name {
         }
 
         impl FromStr for $type {
-            type Err = NameError;
+            type Err = $crate::types::NameError;
 
-            fn from_str(s: &str) -> Result<Self, NameError> {
+            fn from_str(s: &str) -> Result<Self, Self::Err> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(s) {
                     Ok(Self(s.to_owned()))
                 } else {
                     let value = s.chars().take(80).collect();
-                    Err(NameError { what: $what, value, rule: $rule })
+                    Err($crate::types::NameError { what: $what, value, rule: $rule })
                 }
             }
         }
 
         impl TryFrom<String> for $type {
-            type Error = NameError;
+            type Error = $crate::types::NameError;
 
-            fn try_from(s: String) -> Result<Self, NameError> {
+            fn try_from(s: String) -> Result<Self, Self::Error> {
                 s.parse()
             }
         }
@@ -62,6 +62,8 @@ macro_rules! name {
         }
     };
 }
+
+pub(crate) use name;
 
 name!(
     /// SHA-256 of an OSTree commit object: 64 lower-case hex digits.

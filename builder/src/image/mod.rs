@@ -10,11 +10,12 @@ mod vhdx;
 mod vmdk;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result, anyhow, bail};
+use edge_ota::birth::{self, EtcFile};
 use edge_ota::board::{self, BootFlavour};
 use edge_ota::boot::OnDisk;
 use edge_ota::fetch::{Limits, Location, Source};
@@ -40,19 +41,13 @@ pub struct Request<'a> {
     pub keys: &'a Path,
     pub commit: &'a CommitChecksum,
     pub source: Option<&'a SourceOf>,
-    /// More of the device's own files, as paths below `/etc`; upgrades carry them over.
-    pub etc: &'a [(&'a str, Etc)],
+    /// More of the device's own files.
+    pub etc: &'a [EtcFile],
     pub format: Format,
     /// Bytes
     pub size: u64,
     pub out: &'a Path,
     pub work: &'a WorkDir,
-}
-
-pub enum Etc {
-    File(String),
-    /// A symbolic link, and where it leads.
-    Link(String),
 }
 
 /// Where the devices of this image look for their releases.
@@ -75,7 +70,6 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     interrupt::check()?;
 
     let step = progress.step("writing the file systems");
-    slot.configure(request)?;
     let partial = TempPath::try_from_path(partial_name(request.out)?)
         .with_context(|| format!("writing {}", request.out.display()))?;
     let raw = match request.format {
@@ -118,7 +112,11 @@ fn install_slot(request: &Request, repo: &Repo, time: u64) -> Result<InstalledSl
     filesystems::write_trial(&slot.trial, work.path(), time)?;
     let sysroot = pulled_sysroot(request, &slot.sysroot)?;
     let mut boot = OnDisk::in_folder(slot.flavour, &slot.boot, &slot.trial);
-    slot.deployment = install::install_first(&sysroot, &mut boot, request.commit)?.deployment;
+    let own = own_files(request);
+    slot.deployment = install::install_first(&sysroot, &mut boot, request.commit, |tree| {
+        birth::write(tree, &own)
+    })?
+    .deployment;
     sysroot.release_pulled()?;
     Ok(slot)
 }
@@ -127,15 +125,6 @@ impl InstalledSlot {
     fn tree(&self) -> PathBuf {
         let deployments = self.sysroot.join("ostree/deploy/edge/deploy");
         deployments.join(&self.deployment)
-    }
-
-    fn configure(&self, request: &Request) -> Result<()> {
-        let tree = self.tree();
-        if let Some(source) = request.source {
-            write_source(&tree, source)?;
-        }
-        let mut etc = request.etc.iter();
-        etc.try_for_each(|(path, what)| write_etc(&tree, path, what))
     }
 
     fn write_disk(&self, raw: &Path, request: &Request, time: u64) -> Result<Layout> {
@@ -229,25 +218,13 @@ fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
     Ok(sysroot)
 }
 
-/// The device's own settings live in its `/etc`, which every upgrade carries over.
-fn write_source(tree: &Path, source: &SourceOf) -> Result<()> {
-    let text = format!(
-        "[source]\nurl = {:?}\nchannel = {:?}\n",
-        source.url,
-        source.channel.as_str()
-    );
-    write_etc(tree, "edge-ota/config.d/10-source.toml", &Etc::File(text))
-}
-
-fn write_etc(tree: &Path, path: &str, what: &Etc) -> Result<()> {
-    let path = tree.join("etc").join(path);
-    let dir = path.parent().context("a path below etc has a folder")?;
-    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    match what {
-        Etc::File(text) => fs::write(&path, text),
-        Etc::Link(target) => symlink(target, &path),
-    }
-    .with_context(|| format!("writing {}", path.display()))
+fn own_files(request: &Request) -> Vec<EtcFile> {
+    let source = request.source;
+    let source = source.map(|source| EtcFile::source(&source.url, &source.channel));
+    source
+        .into_iter()
+        .chain(request.etc.iter().cloned())
+        .collect()
 }
 
 fn make_file(raw: &Path, size: u64) -> Result<()> {

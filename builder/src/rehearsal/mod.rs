@@ -21,7 +21,7 @@ use edge_ota::types::{ChannelName, CommitChecksum};
 use crate::board::Board;
 use crate::image::{self, Format, SourceOf};
 use crate::interrupt::WorkDir;
-use crate::machine::{Config, Firmware, HOST, qemu_of};
+use crate::machine::{Config, Firmware, HOST, Network, qemu_of};
 use crate::progress::Progress;
 use crate::release::{self, Terms};
 use crate::repo::Repo;
@@ -182,7 +182,9 @@ fn drive(request: &Request, disk: PathBuf, progress: &Progress) -> Result<Vec<St
         firmware: Firmware::installed(qemu, request.firmware)?,
         cpus: CPUS,
         memory_mib: request.memory_mib,
-        forwards: Vec::new(),
+        network: Network::Own {
+            forwards: Vec::new(),
+        },
         more: Vec::new(),
     };
     let mut steps = Steps {

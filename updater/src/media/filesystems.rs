@@ -132,6 +132,15 @@ fn check_sectors(file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The EFI system partition or U-Boot's, with nothing in it, to be mounted. As small as it is it would be FAT16.
+pub fn make_empty_fat(place: &Place, label: &str) -> Result<()> {
+    let id = place.fat_id();
+    Cmd::new("mkfs.vfat")
+        .args(["-F", "32", "-s", "1", "-n", label, "-i", id])
+        .arg(place.file)
+        .run()
+}
+
 /// The file system that the loader reads.
 pub fn write_boot(place: &Place, from: &Path, time: u64) -> Result<()> {
     mke2fs(place, from, BOOT_OPTIONS, time)?;

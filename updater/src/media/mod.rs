@@ -4,6 +4,7 @@
 pub mod filesystems;
 pub mod firmware;
 pub mod layout;
+pub mod loader;
 pub mod uboot;
 
 use std::path::Path;

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use ostree::{ObjectType, gio};
+use ostree::gio;
 
-use super::commit::{ObjectKind, ObjectSize};
+use super::commit::{Object, ObjectKind};
 use super::{CommitInfo, NONE, Sysroot};
 
 impl Sysroot {
     /// Copies a commit's objects, each checked against its checksum, so that a pull of it finds them. Nothing is written
     /// through to the medium: this is for a folder whose content goes into an image.
     pub fn copy_objects(&self, from: &Path, info: &CommitInfo) -> Result<()> {
-        let mut objects: Vec<&ObjectSize> = info.objects.iter().collect();
+        let mut objects: Vec<&Object> = info.objects.iter().collect();
         // The largest first, so that all end together.
         objects.sort_by_key(|object| std::cmp::Reverse(object.unpacked));
         let (to, next) = (self.path.join("ostree/repo"), AtomicUsize::new(0));
@@ -54,7 +54,7 @@ fn open(path: &Path) -> Result<ostree::Repo> {
 fn copy_some(
     from: &ostree::Repo,
     to: &ostree::Repo,
-    objects: &[&ObjectSize],
+    objects: &[&Object],
     next: &AtomicUsize,
 ) -> Result<()> {
     while let Some(object) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -63,18 +63,14 @@ fn copy_some(
     Ok(())
 }
 
-fn copy(from: &ostree::Repo, to: &ostree::Repo, object: &ObjectSize) -> Result<()> {
-    let kind = match object.kind {
-        ObjectKind::File => {
-            let (stream, length) =
-                from.load_object_stream(ObjectType::File, &object.checksum, NONE)?;
-            to.write_content(Some(&object.checksum), &stream, length, NONE)?;
-            return Ok(());
-        }
-        ObjectKind::DirTree => ObjectType::DirTree,
-        ObjectKind::DirMeta => ObjectType::DirMeta,
-    };
-    let variant = from.load_variant(kind, &object.checksum)?;
-    to.write_metadata(kind, Some(&object.checksum), &variant, NONE)?;
+fn copy(from: &ostree::Repo, to: &ostree::Repo, object: &Object) -> Result<()> {
+    let (kind, checksum) = (object.kind.ostree(), &object.checksum);
+    if object.kind == ObjectKind::File {
+        let (stream, length) = from.load_object_stream(kind, checksum, NONE)?;
+        to.write_content(Some(checksum), &stream, length, NONE)?;
+    } else {
+        let variant = from.load_variant(kind, checksum)?;
+        to.write_metadata(kind, Some(checksum), &variant, NONE)?;
+    }
     Ok(())
 }
