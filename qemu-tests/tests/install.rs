@@ -231,7 +231,7 @@ impl Lan {
             line.contains(why),
             "it was refused, but not for '{why}': {line}"
         );
-        vm.quit()
+        vm.kill()
     }
 
     fn explain<T>(&self, vm: &mut Vm, error: anyhow::Error) -> Result<T> {
