@@ -14,7 +14,7 @@ STEP = .ci/step
 BOARD_ARCH = $(shell sed -n 's/^debian = "\(.*\)"$$/\1/p' boards/$(BOARD).toml)
 with_mirror = .ci/mirror $(1) "$(TARGET)"
 
-.PHONY: help setup build deb rpm updater firmware demo test test-all test-board bench audit fmt lint install install-builder \
+.PHONY: help setup build deb rpm updater firmware pykickstart demo test test-all test-board bench audit fmt lint install install-builder \
 	install-updater uninstall clean
 
 help: ## Print this list
@@ -35,6 +35,9 @@ rpm: build ## Pack the updater as target/rpm/edge-ota-*.rpm, for trees of RPMs
 firmware: setup
 	@.ci/firmware "$(TARGET)"
 
+pykickstart: setup
+	@.ci/pykickstart "$(TARGET)"
+
 updater: setup ## Build and pack the updater for the architecture of BOARD
 	@$(STEP) "updater for $(BOARD)" .ci/updater $(BOARD) "$(TARGET)"
 
@@ -42,7 +45,7 @@ demo: deb firmware ## Compose, image, boot, upgrade, break and roll back a machi
 	@$(STEP) "build the demo" cargo build --release --locked -p qemu-tests --bin demo
 	@$(STEP) "demo" "$(TARGET)/release/demo"
 
-test: deb firmware ## Run the units, the integration tests and the machine tests
+test: deb firmware pykickstart ## Run the units, the integration tests and the machine tests
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE)
@@ -52,7 +55,7 @@ OTHER_BOARDS = aarch64 armhf
 BOARD_TESTS = test(slots_take_turns) or test(failing_health) or test(garbage_initramfs) \
 	or test(damaged_records) or test(cuts_during_the_upgrade) or test(initramfs_is_the_same)
 
-test-all: fmt lint audit deb rpm firmware ## All checks, all tests, every machine
+test-all: fmt lint audit deb rpm firmware pykickstart ## All checks, all tests, every machine
 	@$(STEP) "build the tests" cargo build --workspace --all-targets --locked
 	@$(call with_mirror,armhf) $(STEP) "updater for armhf" .ci/updater armhf "$(TARGET)"
 	@$(call with_mirror,armhf) cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --ignore-default-filter
@@ -84,6 +87,7 @@ install: install-builder ## Install edge-build with its boards and treefiles (DE
 install-builder:
 	install -Dm755 "$(TARGET)/release/edge-build" "$(DESTDIR)$(PREFIX)/bin/edge-build"
 	install -Dm644 -t "$(DESTDIR)$(PREFIX)/share/edge-build/boards" boards/*.toml
+	install -Dm644 -t "$(DESTDIR)$(PREFIX)/share/edge-build/kickstart" kickstart/*.ks
 	cp -r treefiles "$(DESTDIR)$(PREFIX)/share/edge-build/"
 
 # Into a package or a device's tree, with PREFIX=/usr: the units and the program name those paths.

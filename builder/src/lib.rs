@@ -15,6 +15,7 @@ pub mod machine;
 pub mod owners;
 pub mod packages;
 pub mod progress;
+pub mod provision;
 pub mod rehearsal;
 pub mod release;
 pub mod repo;

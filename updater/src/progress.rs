@@ -27,7 +27,18 @@ pub fn reporter() -> impl Fn(Step) + Clone + 'static {
 
 /// The same for an installation.
 pub fn installing() -> impl Fn(installer::Step) + Clone + 'static {
-    let show = reporter();
+    installing_by(reporter())
+}
+
+/// In lines, for a console that is a terminal and has nobody before it.
+pub fn installing_unattended() -> impl Fn(installer::Step) + Clone + 'static {
+    let told = Arc::new(AtomicU32::new(0));
+    installing_by(move |step| in_lines(&told, step))
+}
+
+fn installing_by(
+    show: impl Fn(Step) + Clone + 'static,
+) -> impl Fn(installer::Step) + Clone + 'static {
     move |step| match step {
         installer::Step::Partitioning => output::say("partitioning"),
         installer::Step::Pulling(progress) => show(Step::Pulling(progress)),

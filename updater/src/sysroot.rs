@@ -6,6 +6,7 @@
 mod adopted;
 mod checkout;
 mod commit;
+mod local;
 mod objects;
 
 use std::fs;

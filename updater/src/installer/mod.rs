@@ -1,10 +1,14 @@
 //! The installation of a device's first system onto an empty disk. The release is verified before the disk is touched,
 //! and the boot loader comes last: firmware passes over a disk on which an installation was interrupted.
 
+pub mod choice;
 pub mod drives;
-mod medium;
+pub mod medium;
+pub mod recipe;
 pub mod report;
+pub mod scripts;
 pub(crate) mod target;
+pub mod terms;
 pub mod unattended;
 pub mod words;
 
@@ -16,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::birth::{self, EtcFile};
-use crate::board::{self, BoardFile, BootFlavour};
+use crate::board::{self, BootFlavour};
 use crate::boot::OnDisk;
 use crate::channel::{self, Candidate, Expected};
 use crate::device;
@@ -35,8 +39,9 @@ use crate::trust::{self, Root};
 use crate::types::{BoardName, ChannelName, CommitChecksum, Sequence, Slot};
 use crate::upgrade;
 
-use drives::{Drive, Wish};
+use drives::Drive;
 use target::Target;
+use terms::Terms;
 
 /// For `/etc`, `/var` and what an upgrade needs beside the tree.
 const MARGIN: u64 = 256 << 20;
@@ -48,15 +53,12 @@ pub struct Order<'a> {
     /// Of the running system: `sys`, `proc`, `dev`, and what an installer brings of its board.
     pub root: &'a Path,
     pub board: BoardName,
+    pub flavour: BootFlavour,
     /// The folder of the root documents to trust.
     pub keys: &'a Path,
     pub source: Source,
-    pub channel: ChannelName,
-    /// What the device reads its releases from later; it may be elsewhere than `source`.
-    pub url: Option<String>,
-    pub wish: Wish,
+    pub terms: Terms,
     pub etc: Vec<EtcFile>,
-    pub kernel_arguments: Vec<String>,
     /// A time that is known to be past, in Unix seconds: the clock may be wrong.
     pub built: u64,
     /// For mount points and root documents; empty.
@@ -97,20 +99,29 @@ pub enum Step {
 
 /// Verifies the release and chooses the disk.
 pub fn plan<'a>(order: &'a Order<'a>) -> Result<Plan<'a>> {
-    kargs::to_text(&order.kernel_arguments)?;
+    kargs::to_text(&order.terms.kernel_arguments)?;
     let root = trusted_root(order)?;
-    let path = channel::path(&order.channel, &order.board);
+    let path = channel::path(&order.terms.channel, &order.board);
     let expected = Expected {
         board: order.board.clone(),
-        channel: order.channel.clone(),
+        channel: order.terms.channel.clone(),
         floor: Sequence(0),
         now: channel::clock(device::now()?, order.built, 0),
     };
     let candidate = upgrade::offer(&order.source, &root, &path, &expected)?;
+    if let Some(wanted) = &order.terms.reference {
+        let offered = &candidate.manifest().r#ref;
+        if offered != wanted {
+            bail!(
+                "channel {} offers {offered}, not {wanted}",
+                order.terms.channel
+            );
+        }
+    }
     let commit = &candidate.manifest().commit;
     let verified = pull::fetch_commit(&order.source, &root, &order.board, commit)?;
     let drives = drives::list_all(order.root)?;
-    let drive = order.wish.choose(&drives, order.root)?.clone();
+    let drive = order.terms.choice.choose(&drives, order.root)?;
     let layout = layout_for(order, &drive, &verified)?;
     Ok(Plan {
         order,
@@ -144,6 +155,10 @@ fn layout_for(order: &Order, drive: &Drive, verified: &Verified) -> Result<Layou
     }
     let blobs = firmware::of_tree(order.root)?;
     let layout = layout::layout(drive.size, &disk::random_uuid()?, &blobs)?;
+    let layout = match order.flavour {
+        BootFlavour::Grub => layout,
+        BootFlavour::Uboot => layout.for_uboot(),
+    };
     let tree = verified.info().disk_bytes();
     let needed = tree + tree / 20 + MARGIN;
     match layout.root.size < needed {
@@ -171,12 +186,13 @@ impl fmt::Display for Plan<'_> {
     }
 }
 
-/// Erases the disk and installs. `customize` is given the deployment's folder and that of `/var` before anything of the
-/// system can be booted.
+/// Erases the disk and installs. `partitioned` is called before anything comes in, `deployed` with the deployment's folder
+/// and that of `/var` before anything of the system can be booted.
 pub fn carry_out(
     plan: &Plan,
     each: impl Fn(Step) + Clone + 'static,
-    customize: impl FnOnce(&Path, &Path) -> Result<()>,
+    partitioned: impl FnOnce() -> Result<()>,
+    deployed: impl FnOnce(&Path, &Path) -> Result<()>,
 ) -> Result<Installed> {
     let order = plan.order;
     each(Step::Partitioning);
@@ -186,22 +202,25 @@ pub fn carry_out(
         plan.layout.clone(),
         order.work,
     )?;
+    partitioned()?;
     let sysroot = Sysroot::create(target.root())?;
     let pulling = each.clone();
     pull::pull(&sysroot, &order.source, &plan.verified, move |progress| {
         pulling(Step::Pulling(progress))
     })?;
     each(Step::Deploying);
-    let (flavour, deployment) = deploy(plan, &target, &sysroot, |tree, var| {
+    let deployment = deploy(plan, &target, &sysroot, |tree, var| {
         each(Step::Customizing);
-        customize(tree, var)
+        deployed(tree, var)
     })?;
     sysroot.release_pulled()?;
     each(Step::MakingBootable);
     let installed = installed(plan, &deployment);
     write_state(plan, &sysroot.var_dir(), &installed)?;
     let tree = sysroot.deployment_dir(&deployment);
-    target.make_bootable(flavour, &tree)?;
+    // It keeps the file system busy.
+    drop(sysroot);
+    target.make_bootable(order.flavour, &tree)?;
     Ok(installed)
 }
 
@@ -210,34 +229,41 @@ fn deploy(
     target: &Target,
     sysroot: &Sysroot,
     customize: impl FnOnce(&Path, &Path) -> Result<()>,
-) -> Result<(BootFlavour, String)> {
+) -> Result<String> {
     let commit = plan.verified.commit();
     let order = plan.order;
     // The records come from the tree, and there is one once it is deployed.
     let new = install::deploy_first(sysroot, commit)?;
     let tree = sysroot.deployment_dir(&new);
     target.write_trial(&tree)?;
-    let board: BoardFile = board::load(&tree)?;
+    let flavour = board::load(&tree)?.boot;
+    if flavour != order.flavour {
+        bail!(
+            "board {} does not boot as this installer thinks: use one made of its release",
+            order.board
+        );
+    }
     birth::write(&tree, &etc_files(order)?)?;
     customize(&tree, &sysroot.var_dir())?;
-    let mut boot = OnDisk::in_folder(board.boot, target.boot(), target.trial()?);
+    let mut boot = OnDisk::in_folder(flavour, target.boot(), target.trial()?);
     install::boot_first(sysroot, &mut boot, commit, new.clone())?;
     if install::verified_slot(sysroot, &boot, Slot::A)?.deployment != new {
         bail!("slot a does not hold the deployment that was just made");
     }
-    Ok((board.boot, new))
+    Ok(new)
 }
 
 fn etc_files(order: &Order) -> Result<Vec<EtcFile>> {
     let mut files = order.etc.clone();
     files.extend(
         order
+            .terms
             .url
             .as_ref()
-            .map(|url| EtcFile::source(url, &order.channel)),
+            .map(|url| EtcFile::source(url, &order.terms.channel)),
     );
-    if !order.kernel_arguments.is_empty() {
-        let text = kargs::to_text(&order.kernel_arguments)?;
+    if !order.terms.kernel_arguments.is_empty() {
+        let text = kargs::to_text(&order.terms.kernel_arguments)?;
         files.push(EtcFile::text(kargs::PATH, text));
     }
     Ok(files)

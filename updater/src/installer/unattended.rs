@@ -9,14 +9,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::recipe::{Files, Recipe};
 use super::report::{Machine, Report};
 use super::target::Mounted;
+use super::terms::{self, Said};
 use super::words::{Action, Finish, OnError, Place, Words};
-use super::{Installed, Order, Step, medium};
+use super::{Installed, Order, Step, medium, scripts};
 use crate::board;
 use crate::device::ROOTS_IN_TREE;
 use crate::exit::{self, Exit};
 use crate::fetch::{Limits, Location, Source};
+use crate::kickstart::{self, Kickstart};
 use crate::types::CommitChecksum;
 
 /// In the installer: which release it was made from.
@@ -108,19 +111,38 @@ fn install(
     each: impl Fn(Step) + Clone + 'static,
 ) -> Result<Finish> {
     let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
-    let (source, _medium) = source(words, work.path())?;
+    let files = words.kickstart.clone();
+    let files = files.map(|place| Files::new(place, root, work.path()));
+    let kickstart = files.as_ref().map(|files| files.read(report)).transpose()?;
+    let kickstart = kickstart.as_ref();
+    let done = install_by(root, words, kickstart, work.path(), report, each);
+    if let (Err(_), Some(kickstart)) = (&done, kickstart) {
+        scripts::run(&kickstart.scripts.on_error, root, None, report)?;
+    }
+    done
+}
+
+fn install_by(
+    root: &Path,
+    words: &Words,
+    kickstart: Option<&Kickstart>,
+    work: &Path,
+    report: &Report,
+    each: impl Fn(Step) + Clone + 'static,
+) -> Result<Finish> {
+    let terms = terms::agree(&Said::of_words(words), kickstart)?;
+    let (source, _medium) = source(&terms.from, work)?;
+    let board = board::load(root)?;
     let order = Order {
         root,
-        board: board::load(root)?.board,
+        board: board.board,
+        flavour: board.boot,
         keys: &root.join(ROOTS_IN_TREE),
         source,
-        channel: words.channel.clone().unwrap_or_default(),
-        url: words.url.clone(),
-        wish: words.disk.clone().unwrap_or_default(),
+        terms,
         etc: Vec::new(),
-        kernel_arguments: Vec::new(),
         built: about(root)?.built,
-        work: &work.path().join("target"),
+        work: &work.join("target"),
     };
     fs::create_dir_all(order.work).with_context(|| format!("making {}", order.work.display()))?;
     report.tell("checking", "the release and the disks");
@@ -128,9 +150,30 @@ fn install(
     for line in plan.to_string().lines() {
         report.tell("plan", line);
     }
-    let installed = super::carry_out(&plan, each, |_, _| Ok(()))?;
+    let recipe = Recipe {
+        kickstart,
+        root,
+        boot_card: words.boot_card.as_ref(),
+        report,
+    };
+    let installed = super::carry_out(
+        &plan,
+        each,
+        || recipe.partitioned(),
+        |tree, var| recipe.deployed(tree, var),
+    )?;
     report.tell("installed", &summary(&installed));
-    Ok(words.finish.unwrap_or(Finish::Reboot))
+    Ok(finish(words, kickstart))
+}
+
+fn finish(words: &Words, kickstart: Option<&Kickstart>) -> Finish {
+    let of_file = kickstart.and_then(|kickstart| kickstart.finish);
+    let of_file = of_file.map(|finish| match finish {
+        kickstart::Finish::Reboot => Finish::Reboot,
+        kickstart::Finish::PowerOff => Finish::PowerOff,
+        kickstart::Finish::Halt => Finish::Halt,
+    });
+    words.finish.or(of_file).unwrap_or(Finish::Reboot)
 }
 
 fn summary(installed: &Installed) -> String {
@@ -150,20 +193,15 @@ fn about(root: &Path) -> Result<About> {
 }
 
 /// What holds the release, and what must stay mounted for it.
-fn source(words: &Words, work: &Path) -> Result<(Source, Option<Mounted>)> {
-    let (location, mounted) = match (&words.bundle, &words.url) {
-        (Some(Place::Medium { partition, path }), _) => {
+fn source(from: &Place, work: &Path) -> Result<(Source, Option<Mounted>)> {
+    let (location, mounted) = match from {
+        Place::Medium { partition, path } => {
             let mounted = medium::mount(partition, &work.join("medium"))?;
             let folder = mounted.at().join(path.trim_start_matches('/'));
             (Location::Folder(folder), Some(mounted))
         }
-        (Some(Place::Web(url)), _) | (None, Some(url)) => {
-            (url.parse().map_err(anyhow::Error::msg)?, None)
-        }
-        (Some(Place::File(path)), _) => (Location::Folder(PathBuf::from(path)), None),
-        (None, None) => anyhow::bail!(
-            "nothing says where the release is: set edge.url=, edge.bundle= or inst.ks= on the kernel's command line"
-        ),
+        Place::Web(url) => (url.parse().map_err(anyhow::Error::msg)?, None),
+        Place::File(path) => (Location::Folder(PathBuf::from(path)), None),
     };
     Ok((Source::new(location, Limits::default())?, mounted))
 }

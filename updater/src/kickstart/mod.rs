@@ -1,7 +1,15 @@
 //! What a kickstart file tells the installer: text to [`Kickstart`], without reading or writing anything. An
 //! `%include` is read by the caller.
 
+mod commands;
+pub mod etc;
+mod lines;
 mod names;
+mod options;
+#[cfg(test)]
+mod oracle;
+mod read;
+mod words;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +20,8 @@ use crate::config::UnitName;
 use crate::types::{ChannelName, RefName};
 
 pub use names::{Crypt, DiskName, GroupName, HostName, InterfaceName, Mac, UserName, ZoneName};
+pub use read::{parse, pre_scripts};
+pub use words::quote;
 
 /// A whole file, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -66,7 +76,7 @@ pub struct Source {
 /// `harddrive`: the served folder on a file system of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Medium {
-    /// `LABEL=…`, `UUID=…` or a device below `/dev`.
+    /// `LABEL=…`, `UUID=…` or `/dev/…`.
     pub partition: String,
     /// The path on it, which begins with `/`.
     pub dir: String,
@@ -89,7 +99,7 @@ pub struct Disks {
 
 /// Which disks' partitions may go: `clearpart`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Erase {
     /// Only an empty disk is written to.
     #[default]
@@ -118,7 +128,7 @@ impl Default for Root {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Var {
     /// A folder of the root file system.
     #[default]
@@ -162,7 +172,7 @@ pub struct Interface {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Device {
     /// None given, or `link`: every wired one.
     Wired,
@@ -173,7 +183,7 @@ pub enum Device {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum V4 {
     Off,
     Dhcp,
@@ -185,7 +195,7 @@ pub enum V4 {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum V6 {
     Off,
     /// Router advertisements.
@@ -200,7 +210,7 @@ pub enum V6 {
 
 /// Whether the interface comes up in the installer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Activate {
     #[default]
     Unsaid,
@@ -217,7 +227,7 @@ pub struct Accounts {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum RootPassword {
     /// As in the image, which has none.
     #[default]
@@ -277,7 +287,7 @@ pub struct Timezone {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum TimeSource {
     #[default]
     OfImage,
@@ -293,7 +303,7 @@ pub struct Services {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Firewall {
     /// As in the image.
     #[default]
@@ -318,14 +328,14 @@ pub struct Ports {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     Tcp,
     Udp,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Selinux {
     #[default]
     OfImage,
@@ -367,7 +377,7 @@ pub struct Script {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum RunsIn {
     Installer,
     /// The deployment, by chroot: `%post` without `--nochroot`.
@@ -375,7 +385,7 @@ pub enum RunsIn {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Finish {
     Reboot,
     PowerOff,

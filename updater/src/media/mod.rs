@@ -45,7 +45,7 @@ impl<'a> Place<'a> {
     }
 
     /// As debugfs and dumpe2fs want it.
-    fn for_e2fs(&self) -> String {
+    pub fn for_e2fs(&self) -> String {
         format!("{}?offset={}", self.file.display(), self.start)
     }
 
