@@ -14,12 +14,13 @@ use super::report::{Machine, Report};
 use super::target::Mounted;
 use super::terms::{self, Said};
 use super::words::{Action, Finish, OnError, Place, Words};
-use super::{Installed, Order, Step, medium, scripts};
+use super::{Installed, Order, Step, drives, medium, scripts};
 use crate::board;
 use crate::device::ROOTS_IN_TREE;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, Stop};
 use crate::fetch::{Limits, Location, Source};
 use crate::kickstart::{self, Kickstart};
+use crate::repair::{self, Supply};
 use crate::types::CommitChecksum;
 
 /// In the installer: which release it was made from.
@@ -100,7 +101,7 @@ fn attempt(
 ) -> Result<Finish> {
     match words.action {
         Action::Install => install(root, words, report, each),
-        Action::Repair => anyhow::bail!("repair is not there yet"),
+        Action::Repair => repair_disk(root, words, report),
     }
 }
 
@@ -164,6 +165,33 @@ fn install_by(
     )?;
     report.tell("installed", &summary(&installed));
     Ok(finish(words, kickstart))
+}
+
+/// The system on the disk that is meant, by the rules for an installation; fetched from where this is told to, else from
+/// where the device reads its releases.
+fn repair_disk(root: &Path, words: &Words, report: &Report) -> Result<Finish> {
+    let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
+    let drives = drives::list_all(root)?;
+    let wish = words.disk.clone().unwrap_or_default();
+    let drive = wish.choose(&drives, root)?;
+    report.tell("checking", &format!("the system on {drive}"));
+    let mut offline = repair::offline::open(root, &drive.device)?;
+    let from = words.bundle.clone().or(words.url.clone().map(Place::Web));
+    let told = from.map(|place| source(&place, work.path())).transpose()?;
+    let (supply, _medium) = match told {
+        Some((source, medium)) => (Supply::of(source), medium),
+        None => (Supply::of_settings(&offline.settings()?), None),
+    };
+    let found = repair::repair(&mut offline.system(), &supply, &|_| {})?;
+    for line in found.to_text().lines() {
+        report.tell("repair", line);
+    }
+    if found.waits_for_server() {
+        return Err(Stop::Unreachable.into());
+    }
+    found.verdict()?;
+    report.tell("repaired", &drive.to_string());
+    Ok(finish(words, None))
 }
 
 fn finish(words: &Words, kickstart: Option<&Kickstart>) -> Finish {
