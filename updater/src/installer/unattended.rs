@@ -19,10 +19,10 @@ use super::words::{Action, Finish, OnError, Place, Words};
 use super::{Installed, Order, Plan, Step, drives, medium, scripts};
 use crate::board;
 use crate::device::ROOTS_IN_TREE;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, Stop};
 use crate::fetch::{Limits, Location, Source};
 use crate::kickstart::{self, Kickstart};
-use crate::repair::{self, Supply, offline};
+use crate::repair::{self, Supply};
 use crate::types::CommitChecksum;
 
 /// In the installer: which release it was made from.
@@ -103,29 +103,8 @@ fn attempt(
 ) -> Result<Finish> {
     match words.action {
         Action::Install => install(root, words, report, each),
-        Action::Repair => repair(root, words, report),
+        Action::Repair => repair_disk(root, words, report),
     }
-}
-
-/// Of a disk of ours that does not boot; what is damaged comes from where its own settings say, unless it is said here.
-fn repair(root: &Path, words: &Words, report: &Report) -> Result<Finish> {
-    let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
-    let drives = drives::list_all(root)?;
-    let drive = Choice::of(words.disk.clone()).choose(&drives, root)?;
-    report.tell("repairing", &drive.to_string());
-    let mut offline = offline::open(root, &drive.device)?;
-    let said = words.bundle.clone().or(words.url.clone().map(Place::Web));
-    let (location, _medium) = match said {
-        Some(place) => location(&place, work.path())?,
-        None => (offline.settings()?.source.url()?.clone(), None),
-    };
-    let supply = Supply::from(Ok(location), Limits::default());
-    let done = repair::repair(&mut offline.system(), &supply, &|_| {})?;
-    for line in done.to_text().lines() {
-        report.tell("repair", line);
-    }
-    done.verdict()?;
-    Ok(words.finish.unwrap_or(Finish::Reboot))
 }
 
 fn install(
@@ -206,6 +185,33 @@ fn ask(plan: &Plan, report: &Report) -> Result<()> {
             "nothing was changed: edge.disk= on the kernel's command line or a kickstart file lets {device} be erased"
         ),
     }
+}
+
+/// The system on the disk that is meant, by the rules for an installation; fetched from where this is told to, else from
+/// where the device reads its releases.
+fn repair_disk(root: &Path, words: &Words, report: &Report) -> Result<Finish> {
+    let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
+    let drives = drives::list_all(root)?;
+    let wish = words.disk.clone().unwrap_or_default();
+    let drive = wish.choose(&drives, root)?;
+    report.tell("checking", &format!("the system on {drive}"));
+    let mut offline = repair::offline::open(root, &drive.device)?;
+    let from = words.bundle.clone().or(words.url.clone().map(Place::Web));
+    let told = from.map(|place| source(&place, work.path())).transpose()?;
+    let (supply, _medium) = match told {
+        Some((source, medium)) => (Supply::of(source), medium),
+        None => (Supply::of_settings(&offline.settings()?), None),
+    };
+    let found = repair::repair(&mut offline.system(), &supply, &|_| {})?;
+    for line in found.to_text().lines() {
+        report.tell("repair", line);
+    }
+    if found.waits_for_server() {
+        return Err(Stop::Unreachable.into());
+    }
+    found.verdict()?;
+    report.tell("repaired", &drive.to_string());
+    Ok(finish(words, None))
 }
 
 fn finish(words: &Words, kickstart: Option<&Kickstart>) -> Finish {
