@@ -35,6 +35,12 @@ pub struct Board {
     pub kernel_modules: Vec<String>,
     #[serde(default)]
     pub firmware: Vec<Firmware>,
+    /// For machines that start by BIOS; without it there are none.
+    pub bios: Option<Bios>,
+    /// Loaders for machines that start from the network, from Debian's packages; their files go into a folder that is
+    /// served.
+    #[serde(default)]
+    pub netboot: Vec<Firmware>,
     /// Where partitions begin at the earliest, in bytes: room for firmware that no package brings.
     pub first_partition: Option<u64>,
     pub initramfs: Initramfs,
@@ -82,6 +88,15 @@ pub struct Firmware {
     pub raw: BTreeMap<String, u64>,
 }
 
+/// A package of GRUB's modules for BIOS; it is unpacked, not installed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bios {
+    pub package: String,
+    /// The folder of the modules in the package.
+    pub modules: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rpm {
@@ -90,6 +105,7 @@ pub struct Rpm {
     /// A `*` in a path of a package stands for any name; the files must be one.
     #[serde(default)]
     pub firmware: Vec<Firmware>,
+    pub bios: Option<Bios>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -163,6 +179,15 @@ impl Board {
 
 const NO_ARMV6: &str = "its processor is older than ARMv7, which Debian's armhf and Kubernetes need; \
                         armel, which would run on it, has no kernel and no Kubernetes any more";
+
+/// The packages that are unpacked, not installed.
+pub fn unpacked<'a>(firmware: &'a [Firmware], bios: Option<&'a Bios>) -> Vec<&'a str> {
+    let packages = firmware.iter().map(|firmware| &firmware.package);
+    packages
+        .chain(bios.map(|bios| &bios.package))
+        .map(String::as_str)
+        .collect()
+}
 
 /// The folder of the boards: `./boards` if it is there, else the installed one below `root`.
 pub fn default_dir(cwd: &Path, root: &Path) -> Result<PathBuf> {
@@ -245,7 +270,10 @@ fn parse(text: &str) -> Result<Board> {
         anyhow!("{}: {message}", before.matches('\n').count() + 1)
     })?;
     check_firmware(&board.firmware, is_plain_path)?;
+    check_bios(board.bios.as_ref())?;
+    check_firmware(&board.netboot, is_plain_path)?;
     if let Some(rpm) = &board.rpm {
+        check_bios(rpm.bios.as_ref())?;
         check_firmware(&rpm.firmware, |path| is_plain_path(&path.replace('*', "x")))?;
         if let Some(name) = rpm.kernel.iter().find(|name| !is_plain_path(name)) {
             bail!("1: rpm: kernel: '{name}' is not a package name");
@@ -269,6 +297,14 @@ fn check_firmware(firmware: &[Firmware], is_source: impl Fn(&str) -> bool) -> Re
         }
     }
     Ok(())
+}
+
+fn check_bios(bios: Option<&Bios>) -> Result<()> {
+    let mut paths = bios.into_iter().flat_map(|b| [&b.package, &b.modules]);
+    match paths.find(|path| !is_plain_path(path)) {
+        Some(path) => bail!("1: bios: '{path}' is not a plain relative path"),
+        None => Ok(()),
+    }
 }
 
 fn is_plain_path(path: &str) -> bool {
@@ -330,6 +366,10 @@ mod tests {
             (
                 good.replace("usr/lib/shim/shim", "../shim"),
                 "1: firmware: '../shim",
+            ),
+            (
+                good.replace("usr/lib/grub/i386-pc", "/usr/lib/grub"),
+                "1: bios: '/usr/lib/grub'",
             ),
             (good.replace("= 1024", "= x"), ""),
         ];

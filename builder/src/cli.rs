@@ -1,6 +1,7 @@
 //! The command line of `edge-build`: types only.
 
 pub mod kickstart;
+mod pxe;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use edge_build::image::Format;
 use edge_build::sbom;
 use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Sequence};
+
+pub use pxe::Pxe;
 
 /// Composes, signs and publishes immutable OSTree hosts and makes their images.
 #[derive(Debug, Parser)]
@@ -64,9 +67,13 @@ pub enum Command {
     Release(Release),
     /// Make a disk image of a commit
     Image(Image),
+    /// Make the kernel and the initramfs that install a release onto a machine without a system
+    Installer(Installer),
     /// Make and check kickstart files
     #[command(subcommand)]
     Kickstart(kickstart::Kickstart),
+    /// Make the folder from which machines start over the network and install themselves
+    Pxe(Pxe),
     /// Serve a folder on loopback, for development
     Serve(Serve),
     /// Boot an image in QEMU with its console here
@@ -341,6 +348,34 @@ pub struct Image {
     #[arg(long, default_value = "4G", value_parser = bytes)]
     pub size: u64,
     #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Installer {
+    #[arg(long)]
+    pub board: BoardName,
+    /// What it is made from [default: what the channel offers now]
+    #[arg(long)]
+    pub commit: Option<CommitChecksum>,
+    #[arg(long, default_value = "stable")]
+    pub channel: ChannelName,
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The folder of the root documents to trust
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// A kickstart file to carry, used unless the kernel's arguments name another
+    #[arg(long, value_name = "FILE")]
+    pub kickstart: Option<PathBuf>,
+    /// A kernel argument for the installer; may be repeated
+    #[arg(long = "append", value_name = "ARGUMENT")]
+    pub kernel_arguments: Vec<String>,
+    /// A folder for vmlinuz, initramfs.img and installer.json
+    #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Print a summary as JSON
     #[arg(long)]

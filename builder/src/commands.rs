@@ -1,6 +1,8 @@
 //! What each command does with its arguments: the steps are the library's.
 
 pub mod kickstart;
+mod provision;
+mod pxe;
 mod rehearse;
 mod trees;
 
@@ -21,6 +23,8 @@ use edge_ota::types::BoardName;
 
 use crate::cli::{self, Cli};
 
+pub use provision::installer;
+pub use pxe::pxe;
 pub use rehearse::rehearse;
 pub use trees::{compose, lock, verify};
 

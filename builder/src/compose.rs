@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use ed25519_dalek::SigningKey;
 use edge_ota::board::{BoardFile, BootFlavour};
 use edge_ota::cmd::Cmd;
+use edge_ota::media::loader;
 use edge_ota::trust;
 use edge_ota::types::{BoardName, CommitChecksum, RefName};
 use serde::Serialize;
@@ -22,7 +23,7 @@ use crate::tree::initramfs::{self, Drivers};
 use crate::tree::kernel::{self, Kernel};
 use crate::tree::modules::{self, Index, Kept};
 use crate::tree::node::{self, AddFile, Node, OsRelease, Script};
-use crate::tree::{abi, dracut, layout, selinux, trim};
+use crate::tree::{abi, bios, dracut, layout, selinux, trim};
 use crate::treefile::{InitramfsMaker, Treefile};
 use crate::{accounts, sbom, sign};
 
@@ -33,6 +34,7 @@ const UPDATER_UNITS: &[&str] = &[
     "edge-ota-emergency.service",
     "edge-ota-health.service",
     "edge-ota-mark-good.service",
+    "edge-ota-reset.service",
     "edge-ota-finalize.service",
     "edge-ota.timer",
 ];
@@ -138,7 +140,10 @@ fn commit(
     node::apply(root, &node_of(request, &succession.version)?)
         .with_context(|| treefile.path.display().to_string())?;
     let laid_out = layout::apply(root, request.board.fdt.as_deref())?;
+    bios::place(root)?;
     check_kernel(root, &laid_out.kernel, treefile)?;
+    let work = request.work.sub("loader")?;
+    loader::make(root, flavour(request.board), &work, request.now)?;
     let arguments = [request.board.kargs(), treefile.kernel_arguments.clone()].concat();
     selinux::check(root, &arguments).with_context(|| treefile.path.display().to_string())?;
     abi::check(root, &request.board.arch.debian)
@@ -259,6 +264,13 @@ fn node_of(request: &Request, version: &str) -> Result<Node> {
     })
 }
 
+fn flavour(board: &Board) -> BootFlavour {
+    match board.boot {
+        Boot::Grub => BootFlavour::Grub,
+        Boot::Uboot => BootFlavour::Uboot,
+    }
+}
+
 fn board_json(request: &Request) -> Result<Vec<u8>> {
     let mut kargs = request.board.kargs();
     kargs.extend(KERNEL_ARGUMENTS.iter().map(|&arg| arg.to_owned()));
@@ -268,10 +280,7 @@ fn board_json(request: &Request) -> Result<Vec<u8>> {
     kargs.extend(request.treefile.kernel_arguments.iter().cloned());
     let file = BoardFile {
         board: request.board.name.clone(),
-        boot: match request.board.boot {
-            Boot::Grub => BootFlavour::Grub,
-            Boot::Uboot => BootFlavour::Uboot,
-        },
+        boot: flavour(request.board),
         kargs,
         fdt: request.board.fdt.clone(),
     };

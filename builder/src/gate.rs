@@ -18,6 +18,7 @@ const ENABLED: &[&str] = &[
     "edge-ota-finalize.service",
     "edge-ota-health.service",
     "edge-ota-mark-good.service",
+    "edge-ota-reset.service",
     "edge-ota.timer",
 ];
 

@@ -53,6 +53,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Rehearse(args) => commands::rehearse(cli, args),
         Command::Release(args) => commands::publish(args),
         Command::Image(args) => commands::image(cli, args),
+        Command::Pxe(args) => commands::pxe(cli, args),
+        Command::Installer(args) => commands::installer(cli, args),
         Command::Kickstart(cli::kickstart::Kickstart::Generate(args)) => {
             commands::kickstart::generate(cli, args)
         }

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use edge_ota::channel::Manifest;
-use serde::Serialize;
+use edge_ota::media::layout;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::image;
@@ -14,7 +16,7 @@ use crate::provision;
 use crate::rehearsal::record::Record;
 
 /// A file that was made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artefact {
     pub path: String,
     pub bytes: u64,
@@ -25,6 +27,12 @@ pub struct Artefact {
 pub struct ImageSummary<'a> {
     pub artefact: Artefact,
     pub format: &'a str,
+    /// Of the disk that a machine sees.
+    pub disk_bytes: u64,
+    /// What the file takes on this machine: it may have holes.
+    pub allocated_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bmap: Option<Artefact>,
     pub board: &'a str,
     pub commit: &'a str,
 }
@@ -52,8 +60,17 @@ pub struct KickstartSummary<'a> {
 }
 
 pub fn image<'a>(request: &'a image::Request) -> Result<ImageSummary<'a>> {
+    let meta = std::fs::metadata(request.out)
+        .with_context(|| format!("asking for {}", request.out.display()))?;
+    let map = image::bmap::beside(request.out);
     Ok(ImageSummary {
         artefact: artefact(request.out)?,
+        disk_bytes: layout::disk_size(request.size),
+        allocated_bytes: meta.blocks() * 512,
+        bmap: match request.format.has_map() {
+            true => Some(artefact(&map)?),
+            false => None,
+        },
         format: request.format.as_str(),
         board: request.board.as_str(),
         commit: request.commit.as_str(),
@@ -87,7 +104,7 @@ pub fn kickstart<'a>(
     })
 }
 
-fn artefact(path: &Path) -> Result<Artefact> {
+pub fn artefact(path: &Path) -> Result<Artefact> {
     let act = || -> io::Result<(u64, String)> {
         let mut hash = Sha256::new();
         let bytes = io::copy(&mut File::open(path)?, &mut hash)?;

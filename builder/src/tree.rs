@@ -4,6 +4,7 @@
 //! [`initramfs::build`] or [`dracut::build`].
 
 pub mod abi;
+pub mod bios;
 pub mod cpio;
 pub mod dracut;
 pub mod elf;
@@ -12,6 +13,7 @@ pub mod kernel;
 pub mod layout;
 pub mod modules;
 pub mod node;
+pub mod packing;
 pub mod rooted;
 pub mod selinux;
 pub mod trim;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use edge_ota::cmd::Cmd;
 
 use crate::board::{Board, Qemu};
-use crate::image::Format;
+use crate::image;
 use crate::interrupt::WorkDir;
 use crate::machine::{Firmware, qemu_of};
 
@@ -19,7 +19,7 @@ pub fn run(root: &Path, board: &Board, image: &Path, keep: bool, work: &WorkDir)
     let disk = format!(
         "file={},format={},if=virtio,snapshot={snapshot}",
         image.display(),
-        format_of(image)?
+        image::qemu_driver(image)?
     );
     eprintln!(
         "edge-build: leave QEMU with Ctrl-A X{}",
@@ -72,18 +72,4 @@ fn firmware_arguments(qemu: &Qemu, root: &Path, work: &WorkDir) -> Result<Vec<St
         "-drive".to_owned(),
         drive("", &own),
     ])
-}
-
-fn format_of(image: &Path) -> Result<&'static str> {
-    let mut magic = [0; 4];
-    use std::io::Read;
-    fs::File::open(image)
-        .and_then(|mut file| file.read_exact(&mut magic))
-        .with_context(|| format!("reading {}", image.display()))?;
-    let format = if magic == *b"QFI\xfb" {
-        Format::Qcow2
-    } else {
-        Format::Raw
-    };
-    Ok(format.as_str())
 }

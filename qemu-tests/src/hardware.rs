@@ -15,6 +15,8 @@ const SECURE: (&str, &str) = (
     "usr/share/OVMF/OVMF_VARS_4M.ms.fd",
 );
 
+const SEABIOS: &str = "usr/share/seabios/bios-256k.bin";
+
 /// One of the project's boards.
 pub fn board(name: &str) -> Result<Board> {
     let dir = lab::workspace()?.join("boards");
@@ -29,9 +31,18 @@ pub fn firmware_root(qemu: &Qemu) -> Result<PathBuf> {
 }
 
 pub fn firmware(qemu: &Qemu, kind: Firmware) -> Result<machine::Firmware> {
-    if kind == Firmware::Plain {
-        return machine::Firmware::installed(qemu, &firmware_root(qemu)?);
+    match kind {
+        Firmware::Plain => machine::Firmware::installed(qemu, &firmware_root(qemu)?),
+        Firmware::SecureBoot => secure_boot(),
+        Firmware::Bios => Ok(machine::Firmware {
+            code: PathBuf::from("/").join(SEABIOS),
+            vars: None,
+            secure_boot: false,
+        }),
     }
+}
+
+fn secure_boot() -> Result<machine::Firmware> {
     let roots = [unpacked_firmware()?, "/".into()];
     let root = roots.iter().find(|root| root.join(SECURE.0).exists());
     let root = root.with_context(|| format!("no /{} is here", SECURE.0))?;

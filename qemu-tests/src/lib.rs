@@ -9,6 +9,8 @@ pub mod figures;
 pub mod hardware;
 pub mod journey;
 pub mod lab;
+pub mod lan;
+pub mod netboot;
 pub mod node;
 pub mod rpms;
 pub mod site;

@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use edge_build::board::{Board, Qemu};
 pub use edge_build::machine::HOST;
 use edge_build::machine::console::{self, Console};
-use edge_build::machine::{Config, Machine, qemu_of, wait};
+use edge_build::machine::{Config, Machine, Network, qemu_of, wait};
 use edge_ota::cmd::Cmd;
 use serde_json::json;
 
 use crate::hardware;
+use crate::lan;
 use crate::status::Status;
 
 /// From power on to a verdict under emulation, on a busy machine.
@@ -32,6 +33,25 @@ pub enum Firmware {
     Plain,
     /// Microsoft's keys enrolled, Secure Boot on.
     SecureBoot,
+    Bios,
+}
+
+/// Where a machine's card leads.
+#[derive(Debug, Clone)]
+pub enum Cable {
+    /// QEMU's own network; SSH by a port of the loopback.
+    Own,
+    /// The same, with a file to boot that QEMU serves by TFTP.
+    OwnWithTftp { dir: PathBuf, file: String },
+    /// The network of [`crate::lan`].
+    Lan(Card),
+}
+
+#[derive(Debug, Clone)]
+pub struct Card {
+    pub mac: String,
+    /// What DHCP gives it.
+    pub address: String,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +64,9 @@ pub struct VmConfig {
     pub firmware: Firmware,
     pub cpus: u32,
     pub memory_mib: u32,
+    pub cable: Cable,
+    /// In the firmware's tables.
+    pub serial: String,
     /// Private key for root.
     pub ssh_key: PathBuf,
 }
@@ -59,6 +82,8 @@ impl VmConfig {
             firmware,
             cpus,
             memory_mib,
+            cable: Cable::Own,
+            serial: "edge-0".to_owned(),
             ssh_key,
         })
     }
@@ -74,7 +99,36 @@ impl VmConfig {
         self.dir.join("report.log")
     }
 
-    fn machine(&self, ssh_port: u16, extra: &[&str]) -> Result<Config> {
+    fn network(&self, ssh: &Ssh) -> Network {
+        match &self.cable {
+            Cable::Own => Network::Own {
+                forwards: vec![(ssh.port, 22)],
+            },
+            Cable::OwnWithTftp { dir, file } => Network::OwnWithTftp {
+                dir: dir.clone(),
+                file: file.clone(),
+            },
+            Cable::Lan(card) => Network::Tap {
+                device: lan::TAP.to_owned(),
+                mac: card.mac.clone(),
+            },
+        }
+    }
+
+    fn ssh(&self) -> Result<Ssh> {
+        Ok(match &self.cable {
+            Cable::Lan(card) => Ssh {
+                host: card.address.clone(),
+                port: 22,
+            },
+            _ => Ssh {
+                host: "127.0.0.1".to_owned(),
+                port: free_port()?,
+            },
+        })
+    }
+
+    fn machine(&self, ssh: &Ssh, extra: &[&str]) -> Result<Config> {
         let report = self.report_log();
         let mut more: Vec<OsString> = vec![
             "-chardev".into(),
@@ -82,6 +136,9 @@ impl VmConfig {
             "-device".into(),
             format!("virtserialport,chardev=report,name={REPORT_PORT}").into(),
         ];
+        if self.qemu.system != "arm" {
+            more.extend(["-smbios", &format!("type=1,serial={}", self.serial)].map(OsString::from));
+        }
         more.extend(extra.iter().map(OsString::from));
         Ok(Config {
             dir: self.dir.clone(),
@@ -90,7 +147,7 @@ impl VmConfig {
             firmware: hardware::firmware(&self.qemu, self.firmware)?,
             cpus: self.cpus,
             memory_mib: self.memory_mib,
-            forwards: vec![(ssh_port, 22)],
+            network: self.network(ssh),
             more,
         })
     }
@@ -101,7 +158,13 @@ pub struct Vm {
     machine: Machine,
     pub console: Console,
     reports: Console,
-    ssh_port: u16,
+    ssh: Ssh,
+}
+
+/// Where a guest answers.
+struct Ssh {
+    host: String,
+    port: u16,
 }
 
 impl Vm {
@@ -286,13 +349,13 @@ impl Vm {
     }
 
     fn launch(config: VmConfig, extra: &[&str]) -> Result<Self> {
-        let ssh_port = free_port()?;
-        let machine = config.machine(ssh_port, extra)?;
+        let ssh = config.ssh()?;
+        let machine = config.machine(&ssh, extra)?;
         Ok(Self {
             console: Console::follow(machine.console_log()),
             reports: Console::follow(config.report_log()),
             machine: Machine::start(machine)?,
-            ssh_port,
+            ssh,
             config,
         })
     }
@@ -322,8 +385,8 @@ impl Vm {
             .args(options)
             .arg("-i")
             .arg(&self.config.ssh_key)
-            .args(["-p", &self.ssh_port.to_string(), "-l", user])
-            .args(["127.0.0.1", line])
+            .args(["-p", &self.ssh.port.to_string(), "-l", user])
+            .args([&self.ssh.host, line])
     }
 }
 

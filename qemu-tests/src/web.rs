@@ -15,16 +15,34 @@ use crate::wait;
 /// nginx over one folder; it ends with this value.
 pub struct Web {
     process: Child,
+    address: &'static str,
     port: u16,
     work: TempDir,
 }
 
+const LOOPBACK: &str = "127.0.0.1";
+
 impl Web {
     pub fn serve(site: &Path) -> Result<Self> {
-        let work = tempfile::tempdir()?;
         let port = vm::free_port()?;
+        Self::start(LOOPBACK, port, &server(LOOPBACK, port, site))
+    }
+
+    /// On the network of [`crate::lan`], where guests find it at the same address.
+    pub fn serve_lan(site: &Path) -> Result<Self> {
+        let port = vm::free_port()?;
+        Self::start(HOST, port, &server(HOST, port, site))
+    }
+
+    /// What a configuration of its own describes, which listens on this port of any address.
+    pub fn serve_as(server: &str, port: u16) -> Result<Self> {
+        Self::start(LOOPBACK, port, server)
+    }
+
+    fn start(address: &'static str, port: u16, server: &str) -> Result<Self> {
+        let work = tempfile::tempdir()?;
         let conf = work.path().join("nginx.conf");
-        fs::write(&conf, configuration(site, work.path(), port))?;
+        fs::write(&conf, configuration(server, work.path()))?;
         let log = File::create(work.path().join("stderr.log"))?;
         let process = Cmd::new("nginx")
             .arg("-p")
@@ -34,6 +52,7 @@ impl Web {
             .spawn(Stdio::null(), Stdio::from(log))?;
         let mut web = Self {
             process,
+            address,
             port,
             work,
         };
@@ -47,7 +66,7 @@ impl Web {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.address, self.port)
     }
 
     /// One line for each request so far.
@@ -65,7 +84,7 @@ impl Web {
                     fs::read_to_string(self.work.path().join("stderr.log"))?.trim()
                 );
             }
-            Ok(std::net::TcpStream::connect(("127.0.0.1", self.port))
+            Ok(std::net::TcpStream::connect((self.address, self.port))
                 .ok()
                 .map(drop))
         })
@@ -81,15 +100,20 @@ impl Drop for Web {
 }
 
 /// One process in the foreground, so that ending the child ends the server.
-fn configuration(site: &Path, work: &Path, port: u16) -> String {
-    let (site, work) = (site.display(), work.display());
+fn configuration(server: &str, work: &Path) -> String {
+    let work = work.display();
     format!(
         "user root;\ndaemon off;\nmaster_process off;\npid {work}/pid;\nerror_log {work}/error.log;\nevents {{}}\n\
          http {{\n  access_log {work}/access.log;\n  default_type application/octet-stream;\n  sendfile on;\n  \
          client_body_temp_path {work}/body;\n  proxy_temp_path {work}/proxy;\n  fastcgi_temp_path {work}/fastcgi;\n  \
          uwsgi_temp_path {work}/uwsgi;\n  scgi_temp_path {work}/scgi;\n  \
-         server {{\n    listen 127.0.0.1:{port};\n    root {site};\n  }}\n}}\n"
+         {server}}}\n"
     )
+}
+
+fn server(address: &str, port: u16, site: &Path) -> String {
+    let site = site.display();
+    format!("server {{\n    listen {address}:{port};\n    root {site};\n  }}\n")
 }
 
 #[cfg(test)]

@@ -136,6 +136,11 @@ pub fn load(root: &Path) -> Result<Settings, ConfigError> {
     Ok(merged.settings())
 }
 
+/// Whether a fragment could be read; `path` is for the message.
+pub fn check(path: &Path, text: &str) -> Result<(), ConfigError> {
+    parse(path, text).map(drop)
+}
+
 /// File name -> the path that counts; masked ones are left out.
 fn fragments(root: &Path) -> Result<BTreeMap<std::ffi::OsString, PathBuf>, ConfigError> {
     let mut found = BTreeMap::new();

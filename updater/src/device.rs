@@ -145,6 +145,11 @@ impl Device {
         history::load(&self.root.join(STATE_DIR))
     }
 
+    /// Where `edge-boot` is mounted.
+    pub fn boot_dir(&self) -> PathBuf {
+        self.root.join(BOOT_MOUNT)
+    }
+
     /// A note that a job on the disk is done; `None` before it is.
     pub fn note(&self, name: &str) -> Result<Option<String>> {
         let path = self.root.join(STATE_DIR).join(name);
@@ -160,6 +165,10 @@ impl Device {
         fs::create_dir_all(self.root.join(STATE_DIR))
             .with_context(|| format!("making {STATE_DIR}"))?;
         durable::write(&self.root.join(STATE_DIR).join(name), text.as_bytes())
+    }
+
+    pub fn remove_note(&self, name: &str) -> Result<()> {
+        durable::remove(&self.root.join(STATE_DIR).join(name))
     }
 
     /// Where root documents newer than the tree's are kept.
@@ -196,7 +205,7 @@ pub fn now() -> Result<u64> {
 }
 
 #[allow(unsafe_code)]
-fn enter_mount_namespace() -> Result<()> {
+pub fn enter_mount_namespace() -> Result<()> {
     // SAFETY: only CLONE_FILES makes this call unsafe, and it is not among the flags.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
         .context("entering a mount namespace of our own (root is needed)")

@@ -49,6 +49,16 @@ impl Disk {
         Self::from_sysfs(root, disk)
     }
 
+    /// A whole disk by its device, `/dev/vda`.
+    pub fn on(root: &Path, device: &Path) -> Result<Self> {
+        let name = device.file_name().context("a disk without a name")?;
+        Self::from_sysfs(root, &root.join("sys/block").join(name))
+    }
+
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
     fn from_sysfs(root: &Path, disk: &Path) -> Result<Self> {
         let name = disk
             .file_name()
@@ -152,7 +162,8 @@ fn parse_uevent(root: &Path, text: &str) -> Option<Partition> {
     })
 }
 
-fn random_uuid() -> Result<String> {
+/// An id that no other disk has.
+pub fn random_uuid() -> Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/uuid")
         .context("asking the kernel for a random id")?;
     Ok(text.trim().to_uppercase())

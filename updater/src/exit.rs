@@ -15,6 +15,8 @@ pub enum Exit {
     OnTrial = 11,
     Rejected = 12,
     HealthFailed = 13,
+    Damaged = 14,
+    Unrepaired = 15,
     BadSignature = 20,
     Stale = 21,
     WrongBoard = 22,
@@ -45,6 +47,14 @@ pub const TABLE: &[(Exit, &str)] = &[
         "the offered release failed on this device before (--retry overrides)",
     ),
     (Exit::HealthFailed, "a health check failed"),
+    (
+        Exit::Damaged,
+        "the system is damaged (repair --check); nothing was changed",
+    ),
+    (
+        Exit::Unrepaired,
+        "some damage could not be repaired; what could was",
+    ),
     (
         Exit::BadSignature,
         "refused: not signed by the keys this device trusts, or malformed",
@@ -101,6 +111,10 @@ pub enum Stop {
         needed: u64,
         available: u64,
     },
+    #[error("{0} things are damaged: 'edge-ota repair' repairs them")]
+    Damaged(usize),
+    #[error("{0} things could not be repaired")]
+    Unrepaired(usize),
     #[error("another edge-ota is at work")]
     Locked,
     #[error("nothing new")]
@@ -170,6 +184,8 @@ fn of_stop(stop: &Stop) -> Exit {
         Stop::OnTrial => Exit::OnTrial,
         Stop::Rejected { .. } => Exit::Rejected,
         Stop::HealthFailed(_) => Exit::HealthFailed,
+        Stop::Damaged(_) => Exit::Damaged,
+        Stop::Unrepaired(_) => Exit::Unrepaired,
         Stop::NoSpace { .. } => Exit::NoSpace,
         Stop::Locked => Exit::Locked,
         Stop::NothingNew => Exit::NothingNew,
@@ -227,7 +243,7 @@ mod tests {
     fn table_is_whole_sorted_and_distinct() {
         let codes: Vec<u8> = TABLE.iter().map(|(exit, _)| exit.code()).collect();
         assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
-        assert_eq!(codes.len(), 17);
+        assert_eq!(codes.len(), 19);
         assert!(help().contains("  77  nothing new\n"));
     }
 }

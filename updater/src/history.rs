@@ -47,6 +47,12 @@ pub enum Event {
     Fallback,
     Rejected,
     Refused,
+    /// Damage was repaired.
+    Repaired,
+    /// A first boot was set up.
+    FirstBoot,
+    /// `/etc` is the release's again, and perhaps `/var` is empty.
+    Reset,
     /// Of a newer release than this one.
     #[serde(other)]
     Unknown,
@@ -66,6 +72,9 @@ impl fmt::Display for Event {
             Event::Fallback => "fallback",
             Event::Rejected => "rejected",
             Event::Refused => "refused",
+            Event::Repaired => "repaired",
+            Event::FirstBoot => "first boot",
+            Event::Reset => "reset",
             Event::Unknown => "unknown",
         })
     }

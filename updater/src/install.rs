@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::board;
-use crate::boot::{BootControl, BootSource, SlotFile, Trial};
-use crate::sysroot::Sysroot;
+use crate::board::{self, BoardFile};
+use crate::boot::{BootControl, BootSource, FileSums, SlotFile, Trial};
+use crate::kargs;
+use crate::sysroot::{Deployment, Sysroot};
 use crate::types::{CommitChecksum, Slot};
 
 pub struct SlotWrite<'a> {
@@ -20,11 +21,32 @@ pub struct SlotWrite<'a> {
     pub keep: &'a [String],
 }
 
-/// Installs into slot a of a sysroot that holds nothing yet.
+/// Installs into slot a of a sysroot that holds nothing yet. `prepare` gets the deployment's folder, for what is this
+/// device's own.
 pub fn install_first(
     sysroot: &Sysroot,
     boot: &mut dyn BootControl,
     commit: &CommitChecksum,
+    prepare: impl FnOnce(&Path) -> Result<()>,
+) -> Result<SlotFile> {
+    let new = deploy_first(sysroot, commit)?;
+    prepare(&sysroot.deployment_dir(&new))?;
+    boot_first(sysroot, boot, commit, new)
+}
+
+/// The first half of [`install_first`]: the deployment, which nothing boots yet.
+pub fn deploy_first(sysroot: &Sysroot, commit: &CommitChecksum) -> Result<String> {
+    let new = sysroot.deploy(commit, None, &[])?;
+    sysroot.link_slot(Slot::A, &new.id)?;
+    Ok(new.id)
+}
+
+/// The second half of [`install_first`].
+pub fn boot_first(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    commit: &CommitChecksum,
+    deployment: String,
 ) -> Result<SlotFile> {
     let write = SlotWrite {
         slot: Slot::A,
@@ -32,7 +54,8 @@ pub fn install_first(
         merge: None,
         keep: &[],
     };
-    let file = write_slot(sysroot, boot, &write)?;
+    boot.clear_trial()?;
+    let file = make_bootable(sysroot, boot, &write, deployment)?;
     boot.set_default(Slot::A)?;
     Ok(file)
 }
@@ -44,31 +67,95 @@ pub fn write_slot(
     boot: &mut dyn BootControl,
     write: &SlotWrite,
 ) -> Result<SlotFile> {
+    let new = deploy(sysroot, boot, write)?;
+    make_bootable(sysroot, boot, write, new)
+}
+
+fn deploy(sysroot: &Sysroot, boot: &mut dyn BootControl, write: &SlotWrite) -> Result<String> {
     retire(boot, write.slot)?;
     let new = sysroot.deploy(write.commit, write.merge, write.keep)?;
     sysroot.link_slot(write.slot, &new.id)?;
-    let tree = sysroot.deployment_dir(&new.id);
+    Ok(new.id)
+}
+
+fn make_bootable(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    write: &SlotWrite,
+    deployment: String,
+) -> Result<SlotFile> {
+    let tree = sysroot.deployment_dir(&deployment);
     let kernel_dir = kernel_dir(&tree)?;
     let board = board::load(&tree)?;
+    let options = options(&board, &tree)?;
     let fdt = board.fdt.map(|name| kernel_dir.join("dtb").join(name));
     let source = BootSource {
         kernel: &kernel_dir.join("vmlinuz"),
         initramfs: &kernel_dir.join("initramfs.img"),
         fdt: fdt.as_deref(),
     };
-    let sums = boot.install_files(&new.id, &source, write.keep)?;
+    let sums = boot.install_files(&deployment, &source, write.keep)?;
     let file = SlotFile {
         slot: write.slot,
         commit: write.commit.clone(),
-        deployment: new.id,
+        deployment,
         version: sysroot.commit_info(write.commit)?.version,
-        options: board.kargs.join(" "),
+        options,
         kernel_sha256: sums.kernel,
         initrd_sha256: sums.initramfs,
         fdt: sums.fdt,
     };
     boot.write_slot_file(&file)?;
     Ok(file)
+}
+
+/// As the end of [`write_slot`] for a slot whose boot files or slot file are damaged.
+pub fn restore_bootable(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    slot: Slot,
+    deployment: &Deployment,
+) -> Result<SlotFile> {
+    let tree = sysroot.deployment_dir(&deployment.id);
+    let options = options(&board::load(&tree)?, &tree)?;
+    let sums = copy_boot_files(sysroot, boot, &deployment.id)?;
+    let file = SlotFile {
+        slot,
+        commit: deployment.commit.clone(),
+        deployment: deployment.id.clone(),
+        version: sysroot.commit_info(&deployment.commit)?.version,
+        options,
+        kernel_sha256: sums.kernel,
+        initrd_sha256: sums.initramfs,
+        fdt: sums.fdt,
+    };
+    if boot.slot_file(slot)?.as_ref() != Some(&file) {
+        boot.write_slot_file(&file)?;
+    }
+    Ok(file)
+}
+
+/// Copies a deployment's boot files beside those that are there, each in one step.
+pub fn copy_boot_files(
+    sysroot: &Sysroot,
+    boot: &mut dyn BootControl,
+    deployment: &str,
+) -> Result<FileSums> {
+    let tree = sysroot.deployment_dir(deployment);
+    let (kernel_dir, board) = (kernel_dir(&tree)?, board::load(&tree)?);
+    let fdt = board.fdt.map(|name| kernel_dir.join("dtb").join(name));
+    let source = BootSource {
+        kernel: &kernel_dir.join("vmlinuz"),
+        initramfs: &kernel_dir.join("initramfs.img"),
+        fdt: fdt.as_deref(),
+    };
+    boot.restore_files(deployment, &source)
+}
+
+/// The board's and the treefile's kernel arguments, then the device's own.
+fn options(board: &BoardFile, tree: &Path) -> Result<String> {
+    let own = kargs::load(tree)?;
+    Ok([board.kargs.as_slice(), &own].concat().join(" "))
 }
 
 /// Takes a slot that is not the default from the loader: any trial ends, the slot file goes. Before, both

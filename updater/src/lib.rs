@@ -1,5 +1,7 @@
 //! What a device reads and does: channel manifests, keys, the two slots, the sysroot.
 
+pub mod adopt;
+pub mod birth;
 pub mod board;
 pub mod boot;
 pub mod channel;
@@ -9,18 +11,24 @@ pub mod decide;
 pub mod device;
 pub mod disk;
 pub mod durable;
+pub mod esp;
 pub mod etc;
 pub mod exit;
 pub mod fetch;
+pub mod firstboot;
 pub mod format;
 pub mod health;
 pub mod history;
 pub mod install;
+pub mod installer;
+pub mod kargs;
 pub mod kickstart;
 pub mod media;
 pub mod output;
 pub mod pull;
 pub mod refusal;
+pub mod repair;
+pub mod reset;
 pub mod signed;
 pub mod state;
 pub mod status;

@@ -1,7 +1,9 @@
 //! `edge-ota`: parses, dispatches, and maps an error to an exit code.
 
 mod cli;
+mod commands;
 mod progress;
+mod setup;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +13,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use edge_ota::device::Device;
 use edge_ota::exit::{self, Exit, Stop};
-use edge_ota::{config, decide, history, output, refusal, status, upgrade, verdict};
+use edge_ota::{config, decide, history, output, refusal, reset, status, upgrade, verdict};
 
 use cli::{Agent, Cli, Command, Mark};
 
@@ -32,10 +34,14 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Status(args) => show_status(root, args.json),
         Command::History(args) => show_history(root, args.json),
         Command::Check(args) => check(root, args.json),
-        Command::Upgrade(args) => install(root, args.retry, args.reboot),
+        Command::Upgrade(args) => upgrade(root, args.retry, args.reboot),
         Command::Rollback(args) => roll_back(root, args.reboot),
+        Command::Reset(args) => commands::reset::run(root, args),
+        Command::Adopt(args) => commands::adopt::run(root, args),
+        Command::Repair(args) => commands::repair::run(root, args),
         Command::Mark(Mark::Good) => verdict::good(&mut Device::open_to_write(root)?),
         Command::Mark(Mark::Bad { reason }) => mark_bad(root, reason),
+        Command::Install(args) => setup::install(root, args),
         Command::Agent(agent) => act(root, agent),
     }
 }
@@ -44,10 +50,12 @@ fn act(root: &Path, agent: &Agent) -> Result<()> {
     let open = || Device::open_to_write_waiting(root);
     match agent {
         Agent::Boot => verdict::at_boot(&mut open()?),
+        Agent::Reset => reset::at_boot(&mut open()?),
         Agent::Health => verdict::judge(open, &config::load(root)?, root),
         Agent::Good => verdict::good(&mut open()?),
         Agent::Finalize => upgrade::arm(&mut open()?).map(drop),
         Agent::Deadline => verdict::deadline(open, deadline(root)),
+        Agent::Installer => setup::unattended(root),
     }
 }
 
@@ -101,7 +109,7 @@ fn check(root: &Path, json: bool) -> Result<()> {
     }
 }
 
-fn install(root: &Path, retry: bool, reboot: bool) -> Result<()> {
+fn upgrade(root: &Path, retry: bool, reboot: bool) -> Result<()> {
     let mut device = Device::open_to_write(root)?;
     let staged = upgrade::upgrade(&mut device, retry, progress::reporter())?;
     if !reboot {

@@ -12,7 +12,7 @@ use crate::trust::Root;
 use crate::types::{BoardName, CommitChecksum};
 
 /// A commit object lists every object of its tree with its sizes: some 45 bytes each.
-const COMMIT_CAP: u64 = 16 << 20;
+pub const COMMIT_CAP: u64 = 16 << 20;
 const DETACHED_CAP: u64 = 64 << 10;
 
 /// A commit whose object has the right checksum and the trusted signatures. Only [`fetch_commit`]
@@ -54,20 +54,31 @@ pub fn fetch_commit(
     let detached = source
         .get_if_there(&format!("{path}.commitmeta"), DETACHED_CAP)?
         .unwrap_or_default();
-    let malformed = |e: anyhow::Error| Refusal::Malformed {
-        what: "commit",
-        reason: format!("{e:#}"),
-    };
-    let signatures = sysroot::detached_signatures(&detached).map_err(malformed)?;
-    root.verify_commit(&raw, &signatures)?;
-    let info = CommitInfo::from_raw(&raw).map_err(malformed)?;
-    check_info(&info, board)?;
+    let info = verify(root, board, &raw, &detached)?;
     Ok(Verified {
         commit: commit.clone(),
         raw,
         detached,
         info,
     })
+}
+
+/// Checks the signatures of a commit object and what it says of itself.
+pub fn verify(
+    root: &Root,
+    board: &BoardName,
+    raw: &[u8],
+    detached: &[u8],
+) -> Result<CommitInfo, Refusal> {
+    let malformed = |e: anyhow::Error| Refusal::Malformed {
+        what: "commit",
+        reason: format!("{e:#}"),
+    };
+    let signatures = sysroot::detached_signatures(detached).map_err(malformed)?;
+    root.verify_commit(raw, &signatures)?;
+    let info = CommitInfo::from_raw(raw).map_err(malformed)?;
+    check_info(&info, board)?;
+    Ok(info)
 }
 
 fn check_info(info: &CommitInfo, board: &BoardName) -> Result<(), Refusal> {
@@ -112,7 +123,8 @@ pub fn pull(
         .context("the content of the release did not come in whole")
 }
 
-fn object_path(commit: &CommitChecksum) -> String {
+/// Below the served folder, without an ending.
+pub fn object_path(commit: &CommitChecksum) -> String {
     let (folder, file) = commit.as_str().split_at(2);
     format!("repo/objects/{folder}/{file}")
 }

@@ -3,7 +3,11 @@
 //! Slots are two pinned deployments. libostree writes no boot loader files (`sysroot.bootloader=none`)
 //! and `/ostree/slot-a`, `/ostree/slot-b` are links of ours to the deployments.
 
+mod adopted;
+mod checkout;
 mod commit;
+mod local;
+mod objects;
 
 use std::fs;
 use std::io;
@@ -17,8 +21,11 @@ use ostree::glib::{self, VariantDict};
 use crate::durable;
 use crate::fetch::FetchError;
 use crate::types::{CommitChecksum, Slot};
-pub use commit::{CommitInfo, detached_signatures};
-use commit::{ObjectKind, typed};
+pub use adopted::Theirs;
+pub use checkout::Stale;
+use commit::typed;
+pub use commit::{CommitInfo, Object, ObjectKind, detached_signatures};
+pub use objects::Health;
 
 /// The stateroot: `/ostree/deploy/edge`.
 pub const STATEROOT: &str = "edge";
@@ -65,13 +72,7 @@ impl Sysroot {
             let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
             inner.ensure_initialized(NONE)?;
             inner.load(NONE)?;
-            let repo = inner.repo();
-            let config = repo.copy_config();
-            config.set_string("sysroot", "bootloader", "none");
-            config.set_boolean("sysroot", "readonly", true);
-            config.set_string("core", "min-free-space-size", "32MB");
-            repo.write_config(&config)?;
-            repo.reload_config(NONE)?;
+            configure(&inner.repo())?;
             inner.init_osname(STATEROOT, NONE)?;
             inner.load(NONE)?;
             Ok(inner)
@@ -141,6 +142,11 @@ impl Sysroot {
             .join(id)
     }
 
+    /// The folder that becomes `/var`.
+    pub fn var_dir(&self) -> PathBuf {
+        self.path.join("ostree/deploy").join(STATEROOT).join("var")
+    }
+
     /// Deploys a commit with `/etc` merged from the deployment `merge`, and forgets every unpinned or
     /// unwanted deployment that is not in `keep`. Nothing is pruned yet. `link_slot` pins it: until it is
     /// a slot's, it must not pass for an operator's.
@@ -150,14 +156,21 @@ impl Sysroot {
         merge: Option<&str>,
         keep: &[String],
     ) -> Result<Deployment> {
+        let merge = |_: &ostree::Sysroot| merge.map(|id| self.find(id)).transpose();
+        self.deploy_merging(commit, merge, keep)
+    }
+
+    fn deploy_merging(
+        &self,
+        commit: &CommitChecksum,
+        merge: impl Fn(&ostree::Sysroot) -> Result<Option<ostree::Deployment>>,
+        keep: &[String],
+    ) -> Result<Deployment> {
         let act = || -> Result<String> {
             self.inner.lock()?;
             let _unlock = Unlock(&self.inner);
             self.inner.load(NONE)?;
-            let merge = match merge {
-                Some(id) => Some(self.find(id)?),
-                None => None,
-            };
+            let merge = merge(&self.inner)?;
             let origin = self.inner.origin_new_from_refspec(commit.as_str());
             let new = self.inner.deploy_tree(
                 Some(STATEROOT),
@@ -229,7 +242,7 @@ impl Sysroot {
         self.inner
             .deployments()
             .into_iter()
-            .find(|d| id_of(d) == id)
+            .find(|d| d.osname() == STATEROOT && id_of(d) == id)
             .with_context(|| format!("deployment {id} is not there"))
     }
 
@@ -250,6 +263,15 @@ impl Sysroot {
             Ok(())
         };
         act().with_context(|| format!("linking {}", link.display()))
+    }
+
+    /// What no slot names any more may go.
+    pub fn unpin(&self, id: &str) -> Result<()> {
+        if let Ok(deployment) = self.find(id) {
+            self.inner.deployment_set_pinned(&deployment, false)?;
+            self.inner.load(NONE)?;
+        }
+        Ok(())
     }
 
     fn slot_link(&self, slot: Slot) -> PathBuf {
@@ -279,12 +301,7 @@ impl Sysroot {
         let repo = self.inner.repo();
         let mut missing = Missing::default();
         for object in &info.objects {
-            let kind = match object.kind {
-                ObjectKind::File => ostree::ObjectType::File,
-                ObjectKind::DirTree => ostree::ObjectType::DirTree,
-                ObjectKind::DirMeta => ostree::ObjectType::DirMeta,
-            };
-            if !repo.has_object(kind, &object.checksum, NONE)? {
+            if !repo.has_object(object.kind.ostree(), &object.checksum, NONE)? {
                 missing.objects += 1;
                 missing.download_bytes = missing.download_bytes.saturating_add(object.archived);
                 let blocks = object.unpacked.saturating_add(4095) / 4096 * 4096;
@@ -395,6 +412,17 @@ impl Sysroot {
             .context("asking the sysroot for room")?;
         Ok((stat.f_bavail * stat.f_frsize, stat.f_favail))
     }
+}
+
+/// The boot loader is ours, and so is what writes to the sysroot.
+fn configure(repo: &ostree::Repo) -> Result<()> {
+    let config = repo.copy_config();
+    config.set_string("sysroot", "bootloader", "none");
+    config.set_boolean("sysroot", "readonly", true);
+    config.set_string("core", "min-free-space-size", "32MB");
+    repo.write_config(&config)?;
+    repo.reload_config(NONE)?;
+    Ok(())
 }
 
 struct Unlock<'a>(&'a ostree::Sysroot);

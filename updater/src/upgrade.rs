@@ -11,6 +11,7 @@ use crate::exit::Stop;
 use crate::fetch::Source;
 use crate::history::Event;
 use crate::install::{self, SlotWrite};
+use crate::kargs;
 use crate::output;
 use crate::pull::{self, Verified};
 use crate::refusal::utc;
@@ -19,7 +20,7 @@ use crate::sysroot::{Missing, PullProgress};
 use crate::trust::{self, Root};
 use crate::types::{CommitChecksum, Slot};
 
-const MANIFEST_CAP: u64 = 64 << 10;
+pub const MANIFEST_CAP: u64 = 64 << 10;
 /// Kept free beside what the commit needs: the merged `/etc`, folders, the journal.
 const MARGIN: u64 = 64 << 20;
 
@@ -36,8 +37,6 @@ pub fn check(device: &Device) -> Result<Offer> {
     let source = Source::new(settings.source.url()?.clone(), settings.network.clone())?;
     let root = trusted_root(device, &source)?;
     let path = channel::path(&settings.source.channel, &device.board.board);
-    let document = source.get(&path, MANIFEST_CAP)?;
-    let manifest = Manifest::parse_verified(&document, root.channel())?;
     let built = match device.sysroot.booted()? {
         Some(booted) => device.sysroot.commit_info(&booted.commit)?.timestamp,
         None => 0,
@@ -48,12 +47,19 @@ pub fn check(device: &Device) -> Result<Offer> {
         floor: device.state.sequence,
         now: channel::clock(device::now()?, built, device.state.issued),
     };
-    let candidate = manifest.accept(&expected)?;
+    let candidate = offer(&source, &root, &path, &expected)?;
     Ok(Offer {
         candidate,
         source,
         root,
     })
+}
+
+/// Reads a channel's manifest, verifies it, and says whether it may be installed.
+pub fn offer(source: &Source, root: &Root, path: &str, expected: &Expected) -> Result<Candidate> {
+    let document = source.get(path, MANIFEST_CAP)?;
+    let manifest = Manifest::parse_verified(&document, root.channel())?;
+    Ok(manifest.accept(expected)?)
 }
 
 /// The tree's root, walked on through the documents stored by earlier runs and those on the server.
@@ -97,6 +103,8 @@ pub fn upgrade(
     if !retry {
         refuse_rejected(device, &manifest.commit)?;
     }
+    // Better now than with the other slot retired already.
+    kargs::load(&device.root)?;
     let verified = pull::fetch_commit(
         &offer.source,
         &offer.root,

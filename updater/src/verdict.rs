@@ -11,6 +11,7 @@ use crate::cmd::Cmd;
 use crate::decide::{self, AtBoot, OnGood, State};
 use crate::device::{self, Device};
 use crate::exit::Stop;
+use crate::firstboot;
 use crate::health;
 use crate::history::Event;
 use crate::install;
@@ -27,7 +28,7 @@ const GROWN_TO: &str = "root-grown-to";
 /// reported and tried again at the next boot.
 pub fn at_boot(device: &mut Device) -> Result<()> {
     settle(device)?;
-    for chore in [own_ids, grow_root] {
+    for chore in [firstboot::run, firstboot::name, own_ids, grow_root] {
         if let Err(error) = chore(device) {
             output::say(format_args!("edge-ota: {error:#}"));
         }

@@ -1,14 +1,23 @@
 //! A disk image of a release. Slot a is written by the code that upgrades a device, into a sysroot in
 //! a folder; the folder becomes the root file system.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+pub mod bmap;
+mod ext4;
+mod formats;
+mod guid;
+mod vhd;
+mod vhdx;
+mod vmdk;
 
-use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
+
+use anyhow::{Context, Result, anyhow, bail};
+use edge_ota::birth::{self, EtcFile};
 use edge_ota::board::{self, BootFlavour};
 use edge_ota::boot::OnDisk;
-use edge_ota::cmd::Cmd;
 use edge_ota::fetch::{Limits, Location, Source};
 use edge_ota::install;
 use edge_ota::media::layout::{self, Layout};
@@ -16,10 +25,13 @@ use edge_ota::media::{self, Place, filesystems, firmware, uboot};
 use edge_ota::sysroot::Sysroot;
 use edge_ota::types::{BoardName, ChannelName, CommitChecksum};
 use edge_ota::{pull, trust};
+use tempfile::TempPath;
 
 use crate::interrupt::{self, WorkDir};
 use crate::progress::Progress;
 use crate::repo::Repo;
+use formats::Stamp;
+pub use formats::{Format, qemu_driver};
 
 pub struct Request<'a> {
     pub board: &'a BoardName,
@@ -29,19 +41,13 @@ pub struct Request<'a> {
     pub keys: &'a Path,
     pub commit: &'a CommitChecksum,
     pub source: Option<&'a SourceOf>,
-    /// More of the device's own files, as paths below `/etc`; upgrades carry them over.
-    pub etc: &'a [(&'a str, Etc)],
+    /// More of the device's own files.
+    pub etc: &'a [EtcFile],
     pub format: Format,
     /// Bytes
     pub size: u64,
     pub out: &'a Path,
     pub work: &'a WorkDir,
-}
-
-pub enum Etc {
-    File(String),
-    /// A symbolic link, and where it leads.
-    Link(String),
 }
 
 /// Where the devices of this image look for their releases.
@@ -50,78 +56,120 @@ pub struct SourceOf {
     pub channel: ChannelName,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    Raw,
-    Qcow2,
-}
-
-impl Format {
-    /// QEMU's word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Format::Raw => "raw",
-            Format::Qcow2 => "qcow2",
-        }
-    }
-}
-
 /// Makes the image; `out` appears only when it is whole.
 pub fn make(request: &Request, progress: &Progress) -> Result<()> {
-    let work = request.work.path();
-    let (sysroot_dir, boot_dir) = (request.work.sub("sysroot")?, request.work.sub("boot")?);
-    let trial = work.join("trial.img");
     let repo = Repo::open(&request.served.join("repo"))?;
-    let time = repo.describe(request.commit)?.timestamp;
-    filesystems::write_trial(&trial, work, time)?;
+    let stamp = Stamp {
+        commit: request.commit,
+        time: repo.describe(request.commit)?.timestamp,
+    };
 
     let step = progress.step("installing slot a");
-    let sysroot = pulled_sysroot(request, &sysroot_dir)?;
-    let flavour = flavour_of(&repo, request.commit)?;
-    let mut boot = OnDisk::in_folder(flavour, &boot_dir, &trial);
-    let deployment = install::install_first(&sysroot, &mut boot, request.commit)?.deployment;
-    sysroot.release_pulled()?;
+    let slot = install_slot(request, &repo, stamp.time)?;
     step.done();
     interrupt::check()?;
 
     let step = progress.step("writing the file systems");
-    let tree = sysroot_dir
-        .join("ostree/deploy/edge/deploy")
-        .join(&deployment);
-    if let Some(source) = request.source {
-        write_source(&tree, source)?;
-    }
-    for (path, what) in request.etc {
-        write_etc(&tree, path, what)?;
-    }
-    let raw = work.join("disk.raw");
-    let blobs = firmware::of_tree(&tree)?;
-    let layout = layout::layout(request.size, request.commit.as_str(), &blobs)?;
-    let layout = match flavour {
-        BootFlavour::Grub => layout,
-        BootFlavour::Uboot => layout.for_uboot(),
+    let partial = TempPath::try_from_path(partial_name(request.out)?)
+        .with_context(|| format!("writing {}", request.out.display()))?;
+    let raw = match request.format {
+        // Where it stays: nothing of its size is copied.
+        Format::Raw => partial.to_path_buf(),
+        _ => request.work.path().join("disk.raw"),
     };
-    make_file(&raw, layout.size)?;
-    media::partition(&raw, &layout)?;
-    let place = |partition| Place::in_image(&raw, partition);
-    firmware::write(&raw, &blobs)?;
-    copy_to(&trial, &raw, layout.trial.start)?;
-    match flavour {
-        BootFlavour::Grub => {
-            let efi = tree.join("usr/lib/ostree-boot/efi");
-            filesystems::write_esp(&place(&layout.esp), &efi, work, time)?;
-        }
-        BootFlavour::Uboot => write_uboot_scripts(&raw, &layout, &boot_dir, work, time)?,
-    }
-    filesystems::write_boot(&place(&layout.boot), &boot_dir, time)?;
-    filesystems::write_root(&place(&layout.root), &sysroot_dir, &deployment, time)?;
+    let layout = slot.write_disk(&raw, request, stamp.time)?;
     step.done();
     interrupt::check()?;
 
     let step = progress.step("writing the image");
-    deliver(&raw, request)?;
+    thread::scope(|scope| {
+        let removed = scope.spawn(|| slot.remove());
+        deliver(&raw, partial, &layout, request, stamp)?;
+        joined(removed)
+    })?;
     step.done();
     Ok(())
+}
+
+/// What becomes the partitions of the disk.
+struct InstalledSlot {
+    flavour: BootFlavour,
+    deployment: String,
+    sysroot: PathBuf,
+    boot: PathBuf,
+    trial: PathBuf,
+}
+
+fn install_slot(request: &Request, repo: &Repo, time: u64) -> Result<InstalledSlot> {
+    let work = request.work;
+    let mut slot = InstalledSlot {
+        flavour: flavour_of(repo, request.commit)?,
+        deployment: String::new(),
+        sysroot: work.sub("sysroot")?,
+        boot: work.sub("boot")?,
+        trial: work.path().join("trial.img"),
+    };
+    filesystems::write_trial(&slot.trial, work.path(), time)?;
+    let sysroot = pulled_sysroot(request, &slot.sysroot)?;
+    let mut boot = OnDisk::in_folder(slot.flavour, &slot.boot, &slot.trial);
+    slot.deployment = install::install_first(&sysroot, &mut boot, request.commit, |tree| {
+        birth::write(tree, &own_files(request))
+    })?
+    .deployment;
+    sysroot.release_pulled()?;
+    Ok(slot)
+}
+
+impl InstalledSlot {
+    fn tree(&self) -> PathBuf {
+        let deployments = self.sysroot.join("ostree/deploy/edge/deploy");
+        deployments.join(&self.deployment)
+    }
+
+    fn write_disk(&self, raw: &Path, request: &Request, time: u64) -> Result<Layout> {
+        let blobs = firmware::of_tree(&self.tree())?;
+        let layout = layout::layout(request.size, request.commit.as_str(), &blobs)?;
+        let layout = match self.flavour {
+            BootFlavour::Grub => layout,
+            BootFlavour::Uboot => layout.for_uboot(),
+        };
+        make_file(raw, layout.size)?;
+        media::partition(raw, &layout)?;
+        firmware::write(raw, &blobs)?;
+        copy_to(&self.trial, raw, layout.trial.start)?;
+        thread::scope(|scope| {
+            let place = Place::in_image(raw, &layout.root);
+            let root = scope.spawn(move || {
+                filesystems::write_root(&place, &self.sysroot, &self.deployment, time)
+            });
+            self.write_loader(raw, &layout, request.work.path(), time)?;
+            let boot = Place::in_image(raw, &layout.boot);
+            filesystems::write_boot(&boot, &self.boot, time)?;
+            joined(root)
+        })?;
+        Ok(layout)
+    }
+
+    fn write_loader(&self, raw: &Path, layout: &Layout, work: &Path, time: u64) -> Result<()> {
+        let efi = self.tree().join("usr/lib/ostree-boot/efi");
+        match self.flavour {
+            BootFlavour::Grub => {
+                filesystems::write_esp(&Place::in_image(raw, &layout.esp), &efi, work, time)
+            }
+            BootFlavour::Uboot => write_uboot_scripts(raw, layout, &self.boot, work, time),
+        }
+    }
+
+    /// What the disk has by now.
+    fn remove(&self) -> Result<()> {
+        let dir = &self.sysroot;
+        fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))
+    }
+}
+
+fn joined(thread: ScopedJoinHandle<Result<()>>) -> Result<()> {
+    let panicked = |_| Err(anyhow!("a thread panicked"));
+    thread.join().unwrap_or_else(panicked)
 }
 
 /// The sysroot has the tree's content by checksum, and no file of it by name before it is deployed.
@@ -150,10 +198,11 @@ fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("opening {}", dir.display()))?;
     let sysroot = Sysroot::create(dir)?;
+    sysroot.without_sync();
     // libostree is given its URL, in which a relative path means nothing.
     let served = request.served.canonicalize();
     let served = served.with_context(|| format!("looking for {}", request.served.display()))?;
-    let source = Source::new(Location::Folder(served), Limits::default())?;
+    let source = Source::new(Location::Folder(served.clone()), Limits::default())?;
     let root = trust::load_highest(request.keys)?;
     let verified =
         pull::fetch_commit(&source, &root, request.board, request.commit).with_context(|| {
@@ -163,29 +212,18 @@ fn pulled_sysroot(request: &Request, dir: &Path) -> Result<Sysroot> {
                 request.served.display()
             )
         })?;
+    sysroot.copy_objects(&served.join("repo"), verified.info())?;
     pull::pull(&sysroot, &source, &verified, |_| {})?;
     Ok(sysroot)
 }
 
-/// The device's own settings live in its `/etc`, which every upgrade carries over.
-fn write_source(tree: &Path, source: &SourceOf) -> Result<()> {
-    let text = format!(
-        "[source]\nurl = {:?}\nchannel = {:?}\n",
-        source.url,
-        source.channel.as_str()
-    );
-    write_etc(tree, "edge-ota/config.d/10-source.toml", &Etc::File(text))
-}
-
-fn write_etc(tree: &Path, path: &str, what: &Etc) -> Result<()> {
-    let path = tree.join("etc").join(path);
-    let dir = path.parent().context("a path below etc has a folder")?;
-    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    match what {
-        Etc::File(text) => fs::write(&path, text),
-        Etc::Link(target) => symlink(target, &path),
-    }
-    .with_context(|| format!("writing {}", path.display()))
+fn own_files(request: &Request) -> Vec<EtcFile> {
+    let source = request.source;
+    let source = source.map(|source| EtcFile::source(&source.url, &source.channel));
+    source
+        .into_iter()
+        .chain(request.etc.iter().cloned())
+        .collect()
 }
 
 fn make_file(raw: &Path, size: u64) -> Result<()> {
@@ -199,18 +237,22 @@ fn copy_to(from: &Path, disk: &Path, start: u64) -> Result<()> {
     edge_ota::durable::overwrite(disk, start, &bytes)
 }
 
-fn deliver(raw: &Path, request: &Request) -> Result<()> {
-    let partial = partial_name(request.out)?;
-    let convert = Cmd::new("qemu-img")
-        .args(["convert", "-f", "raw", "-O", request.format.as_str()])
-        .arg(raw)
-        .arg(&partial);
-    if let Err(error) = convert.run() {
-        // What is half written is of no use; the error that matters is the one at hand.
-        let _ = fs::remove_file(&partial);
-        return Err(error);
+/// The map first: an image that is there is whole.
+fn deliver(
+    raw: &Path,
+    partial: TempPath,
+    layout: &Layout,
+    request: &Request,
+    stamp: Stamp,
+) -> Result<()> {
+    let out = request.out;
+    if request.format.has_map() {
+        let (path, map) = (bmap::beside(out), bmap::of_disk(raw, layout)?);
+        fs::write(&path, map).with_context(|| format!("writing {}", path.display()))?;
     }
-    fs::rename(&partial, request.out).with_context(|| format!("writing {}", request.out.display()))
+    formats::write(raw, request.format, stamp, &partial)?;
+    let done = partial.persist(out);
+    done.with_context(|| format!("writing {}", out.display()))
 }
 
 fn partial_name(out: &Path) -> Result<PathBuf> {

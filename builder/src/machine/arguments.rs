@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Config, accel};
+use super::{Config, Network, accel};
 
 /// `vars` are the machine's own variables, `socket` is for QEMU's machine protocol.
 pub fn of(config: &Config, vars: &Path, socket: &Path) -> Result<Vec<OsString>> {
@@ -88,13 +88,35 @@ fn disks(args: &mut Args, config: &Config) {
 }
 
 fn network(args: &mut Args, config: &Config) {
-    let forwards = config.forwards.iter();
-    let forwards: String = forwards
-        .map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"))
-        .collect();
-    args.pair("-netdev", format!("user,id=net{forwards}"));
-    // Without its option ROM, which would try to boot from the network.
-    args.pair("-device", "virtio-net-pci,netdev=net,romfile=");
+    let boots = format!("bootindex={}{}", config.disks.len(), rom(config));
+    let (network, card) = match &config.network {
+        Network::Own { forwards } => {
+            let forwards = forwards.iter();
+            let forwards: String = forwards
+                .map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"))
+                .collect();
+            // Without its option ROM, which would try to boot from the network.
+            (format!("user,id=net{forwards}"), "romfile=".to_owned())
+        }
+        Network::OwnWithTftp { dir, file } => {
+            let dir = dir.display();
+            (format!("user,id=net,tftp={dir},bootfile={file}"), boots)
+        }
+        Network::Tap { device, mac } => (
+            format!("tap,id=net,ifname={device},script=no,downscript=no"),
+            format!("mac={mac},{boots}"),
+        ),
+    };
+    args.pair("-netdev", network);
+    args.pair("-device", format!("virtio-net-pci,netdev=net,{card}"));
+}
+
+/// BIOS knows a network card by the card's own program alone; other firmware has a driver.
+fn rom(config: &Config) -> &'static str {
+    match (config.qemu.system.as_str(), &config.firmware.vars) {
+        ("x86_64", None) => "",
+        _ => ",romfile=",
+    }
 }
 
 #[derive(Default)]

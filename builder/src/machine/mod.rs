@@ -34,10 +34,23 @@ pub struct Config {
     pub firmware: Firmware,
     pub cpus: u32,
     pub memory_mib: u32,
-    /// Ports of the host's loopback, and where they lead in the guest.
-    pub forwards: Vec<(u16, u16)>,
+    pub network: Network,
     /// Further arguments for QEMU.
     pub more: Vec<OsString>,
+}
+
+/// Where the machine's card leads.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// QEMU's own network, which reaches the host at [`HOST`].
+    Own {
+        /// Ports of the host's loopback, and where they lead in the guest.
+        forwards: Vec<(u16, u16)>,
+    },
+    /// As [`Network::Own`]; the machine boots from a file that QEMU serves by TFTP, where its disks hold nothing.
+    OwnWithTftp { dir: PathBuf, file: String },
+    /// A tap device of the host's; the machine boots from the network where its disks hold nothing.
+    Tap { device: String, mac: String },
 }
 
 #[derive(Debug, Clone)]

@@ -62,7 +62,7 @@ impl Explainer {
             );
         }
         if let Some(what) = &self.firmware {
-            return anyhow!("{what}: check the board's 'firmware'");
+            return anyhow!("{what}");
         }
         if !self.unknown.is_empty() {
             let names = self.unknown.join("', '");

@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use edge_ota::media::firmware::{DIR, file_name};
 
-use crate::board::{Board, Firmware};
+use crate::board::{self, Bios, Board, Firmware};
+use crate::tree::bios;
 
 /// Below the root of the tree; the files of the ESP.
 const EFI_DIR: &str = "usr/lib/ostree-boot/efi";
@@ -18,19 +19,29 @@ const VERSIONS: &str = "usr/lib/ostree-boot/versions.json";
 /// Names and paths of a board hold no character that a shell would read.
 pub fn fetch(board: &Board) -> String {
     let mut text = String::from(HEAD);
-    for firmware in &board.firmware {
-        let package = &firmware.package;
+    for package in board::unpacked(&board.firmware, board.bios.as_ref()) {
         let _ = write!(
             text,
             "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -qq -o APT::Sandbox::User=root download {package}\n\
              dpkg-deb -x {package}_*.deb {package}\n"
         );
-        for from in firmware.files.keys().chain(firmware.raw.keys()) {
-            let _ = writeln!(
-                text,
-                "[ -f {package}/{from} ] || {{ echo \"{MISSING}package {package} holds no {from}\" >&2; exit 1; }}"
-            );
-        }
+    }
+    let mut ask = |package: &str, from: &str| {
+        let _ = writeln!(
+            text,
+            "[ -f {package}/{from} ] || {{ echo \"{MISSING}package {package} holds no {from}: check the board's 'firmware'\" >&2; exit 1; }}"
+        );
+    };
+    for firmware in &board.firmware {
+        let files = firmware.files.keys().chain(firmware.raw.keys());
+        files.for_each(|from| ask(&firmware.package, from));
+    }
+    if let Some(bios) = &board.bios {
+        ask(&bios.package, &format!("{}/boot.img", bios.modules));
+        let _ = writeln!(
+            text,
+            "command -v grub-mkimage > /dev/null || {{ echo \"{MISSING}GRUB for BIOS needs grub-mkimage: install grub-common\" >&2; exit 1; }}"
+        );
     }
     text
 }
@@ -42,6 +53,7 @@ pub const MISSING: &str = "firmware: ";
 pub fn finish(board: &Board) -> String {
     let mut text = format!("{HEAD}{LIST}root=$1\n");
     text.push_str(&place(&board.firmware, board.first_partition));
+    text.push_str(&board.bios.as_ref().map_or(String::new(), core));
     text.push_str(&versions(board));
     text.push_str(TAIL);
     text
@@ -75,6 +87,27 @@ pub fn place(all: &[Firmware], first_partition: Option<u64>) -> String {
     text
 }
 
+/// Makes GRUB's core for BIOS of the modules in a package that is unpacked in the current folder.
+pub fn core(from: &Bios) -> String {
+    let modules = format!("{}/{}", from.package, from.modules);
+    format!(
+        "mkdir -p \"$root/{dir}\"\n\
+         cat > early.cfg <<'END'\n{EARLY}END\n\
+         grub-mkimage -O i386-pc -d {modules} -p '(,gpt1)/EFI/debian' -c early.cfg -o \"$root/{dir}/core.img\" {MODULES}\n\
+         install -m 644 {modules}/boot.img \"$root/{dir}/boot.img\"\n",
+        dir = bios::DIR,
+    )
+}
+
+/// What the core does: it runs the script that the signed GRUB runs under UEFI, from the disk that it was itself
+/// loaded from. Without the script a machine starts over; there is no prompt.
+const EARLY: &str =
+    "configfile $prefix/grub.cfg\necho 'edge-ota: no boot script'\nsleep 10\nreboot\n";
+
+/// What the script needs; they bring the modules that they depend on.
+const MODULES: &str = "biosdisk part_gpt fat ext2 normal configfile test true regexp probe loadenv linux boot \
+                       serial terminal echo sleep reboot";
+
 const HEAD: &str = "set -eu\ncd \"$2\"\n";
 
 const LIST: &str = "\
@@ -92,7 +125,7 @@ rm -f \"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/etc/dpkg/dpkg.cfg.d/99mmdebs
 
 /// `versions.json`: package to version.
 fn versions(board: &Board) -> String {
-    let names = board.firmware.iter().map(|f| f.package.as_str());
+    let names = board::unpacked(&board.firmware, board.bios.as_ref()).into_iter();
     let asked = names.map(|name| (name, format!("$(dpkg-deb -f {name}_*.deb Version)")));
     let asked: Vec<(&str, String)> = asked.collect();
     versions_of(
@@ -163,6 +196,7 @@ mod tests {
         fs::create_dir_all(&root).unwrap();
         let mut board = x86_64();
         board.firmware.truncate(2);
+        board.bios = None;
         for firmware in &board.firmware {
             let tree = dir.path().join("p/DEBIAN");
             fs::create_dir_all(&tree).unwrap();

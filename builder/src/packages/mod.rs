@@ -4,6 +4,7 @@ mod apt;
 mod explain;
 mod firmware;
 mod key;
+pub mod loaders;
 mod local;
 pub mod mirrors;
 mod pool;

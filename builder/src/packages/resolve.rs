@@ -8,6 +8,7 @@ use edge_ota::cmd::Cmd;
 
 use super::explain::{Explainer, Offer};
 use super::{Request, apt, local, sources};
+use crate::board;
 use crate::lock::{Lock, Locked};
 use crate::tree::rooted;
 
@@ -23,7 +24,11 @@ pub fn resolve(request: &Request) -> Result<Lock> {
     let lines: Vec<String> = lines
         .chain(local.iter().map(local::Repository::line))
         .collect();
-    let config = configure(&root, &lines, request)?;
+    let settings = Settings {
+        arch: &request.board.arch.debian,
+        recommends: request.treefile.recommends,
+    };
+    let config = configure(&root, &lines, &settings)?;
     let mut explainer = Explainer::of(Offer::Suites);
     let mut apt = |args: &[&str]| -> Result<String> {
         let run = Cmd::new("apt-get")
@@ -41,11 +46,10 @@ pub fn resolve(request: &Request) -> Result<Lock> {
     let uris: Vec<&str> = sources.iter().map(|source| source.uri.as_str()).collect();
     let packages = locked(&apt(&install)?, &uris)?;
     let mut firmware = Vec::new();
-    for entry in &request.board.firmware {
-        firmware.extend(locked(
-            &apt(&["--print-uris", "download", &entry.package])?,
-            &uris,
-        )?);
+    let board = request.board;
+    for package in board::unpacked(&board.firmware, board.bios.as_ref()) {
+        let printed = apt(&["--print-uris", "download", package])?;
+        firmware.extend(locked(&printed, &uris)?);
     }
     Ok(Lock::new(
         request.board.name.clone(),
@@ -81,7 +85,15 @@ fn seconds(date: &str) -> Result<u64> {
     seconds.with_context(|| format!("reading the date '{date}'"))
 }
 
-fn configure(root: &Path, lines: &[String], request: &Request) -> Result<std::path::PathBuf> {
+/// What apt is asked for beside its sources.
+pub struct Settings<'a> {
+    /// `amd64`
+    pub arch: &'a str,
+    pub recommends: bool,
+}
+
+/// Makes an apt of its own in `root`, and returns its configuration for `APT_CONFIG`.
+pub fn configure(root: &Path, lines: &[String], settings: &Settings) -> Result<std::path::PathBuf> {
     let put = |name: &str, text: &str| {
         let path = root.join(name);
         let dir = path.parent().unwrap_or(root);
@@ -99,7 +111,7 @@ fn configure(root: &Path, lines: &[String], request: &Request) -> Result<std::pa
     }
     put("status", "")?;
     put("sources.list", &format!("{}\n", lines.join("\n")))?;
-    let (dir, arch) = (root.display(), &request.board.arch.debian);
+    let (dir, arch) = (root.display(), settings.arch);
     put(
         "apt.conf",
         &format!(
@@ -111,7 +123,7 @@ fn configure(root: &Path, lines: &[String], request: &Request) -> Result<std::pa
              APT::Install-Recommends \"{}\";\nAPT::Sandbox::User \"root\";\n\
              Acquire::Languages \"none\";\nAcquire::ForceHash \"SHA256\";\n\
              // apt counts itself among the essential packages.\npkgCacheGen::ForceEssential \",\";\n",
-            request.treefile.recommends
+            settings.recommends
         ),
     )?;
     Ok(root.join("apt.conf"))

@@ -85,7 +85,13 @@ pub fn collect(treefile: &Treefile, options: &MirrorOptions) -> Result<Vec<Sourc
     Ok(sources)
 }
 
-fn of_suite(suite: &Suite, uri: String, options: &MirrorOptions, file: &Path) -> Result<Source> {
+/// `file` is named in messages.
+pub fn of_suite(
+    suite: &Suite,
+    uri: String,
+    options: &MirrorOptions,
+    file: &Path,
+) -> Result<Source> {
     let asked = options
         .keyring
         .as_deref()

@@ -1,3 +1,6 @@
 //! How a machine gets its first system without a person at its keyboard.
 
+pub mod installer;
 pub mod kickstart;
+pub mod pxe;
+mod ramdisk;

@@ -1,7 +1,7 @@
 //! What the machine of a rehearsal runs beside its release: a unit in `/etc`, where no release has files of its own and
 //! every upgrade carries it over. The trees stay what they are.
 
-use crate::image::Etc;
+use edge_ota::birth::EtcFile;
 
 /// The name of the port, `/dev/virtio-ports/` and this.
 pub const PORT: &str = "edge-rehearsal";
@@ -19,21 +19,15 @@ ExecStart=/bin/sh /etc/edge-rehearsal.sh
 ";
 
 /// The timer would upgrade by itself, between the steps.
-pub fn files() -> Vec<(&'static str, Etc)> {
+pub fn files() -> Vec<EtcFile> {
     let units = "/etc/systemd/system";
     vec![
-        ("edge-rehearsal.sh", Etc::File(SCRIPT.to_owned())),
-        (
-            "systemd/system/edge-rehearsal.service",
-            Etc::File(UNIT.to_owned()),
-        ),
-        (
+        EtcFile::text("edge-rehearsal.sh", SCRIPT),
+        EtcFile::text("systemd/system/edge-rehearsal.service", UNIT),
+        EtcFile::link(
             "systemd/system/multi-user.target.wants/edge-rehearsal.service",
-            Etc::Link(format!("{units}/edge-rehearsal.service")),
+            format!("{units}/edge-rehearsal.service"),
         ),
-        (
-            "systemd/system/edge-ota.timer",
-            Etc::Link("/dev/null".to_owned()),
-        ),
+        EtcFile::link("systemd/system/edge-ota.timer", "/dev/null"),
     ]
 }

@@ -21,7 +21,7 @@ use edge_ota::types::{ChannelName, CommitChecksum};
 use crate::board::Board;
 use crate::image::{self, Format, SourceOf};
 use crate::interrupt::WorkDir;
-use crate::machine::{Config, Firmware, HOST, qemu_of};
+use crate::machine::{Config, Firmware, HOST, Network, qemu_of};
 use crate::progress::Progress;
 use crate::release::{self, Terms};
 use crate::repo::Repo;
@@ -146,26 +146,27 @@ fn own_channel() -> Result<ChannelName> {
 
 /// The disk of a device that runs what the fleet runs, or of a new one where there is no fleet yet.
 fn make_disk(request: &Request, port: u16, progress: &Progress) -> Result<PathBuf> {
-    let disk = request.work.path().join("disk.qcow2");
+    let [image, disk] = ["image.raw", "disk.qcow2"].map(|name| request.work.path().join(name));
     let source = SourceOf {
         url: format!("http://{HOST}:{port}"),
         channel: own_channel()?,
     };
-    let image = image::Request {
+    let made = image::Request {
         board: &request.board.name,
         served: request.served,
         keys: request.keys,
         commit: request.from.as_ref().unwrap_or(&request.to),
         source: Some(&source),
         etc: &driver::files(),
-        format: Format::Qcow2,
+        format: Format::Raw,
         size: request.disk_bytes.min(IMAGE_BYTES),
-        out: &disk,
+        out: &image,
         work: request.work,
     };
-    image::make(&image, progress)?;
+    image::make(&made, progress)?;
     Cmd::new("qemu-img")
-        .args(["resize", "-q", "-f", "qcow2"])
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+        .arg(&image)
         .arg(&disk)
         .arg(request.disk_bytes.to_string())
         .run()?;
@@ -181,7 +182,9 @@ fn drive(request: &Request, disk: PathBuf, progress: &Progress) -> Result<Vec<St
         firmware: Firmware::installed(qemu, request.firmware)?,
         cpus: CPUS,
         memory_mib: request.memory_mib,
-        forwards: Vec::new(),
+        network: Network::Own {
+            forwards: Vec::new(),
+        },
         more: Vec::new(),
     };
     let mut steps = Steps {

@@ -1,6 +1,7 @@
 //! The only room of this crate that names libostree: the archive repository, its commits and what is
 //! in them.
 
+mod checkout;
 mod tree;
 
 use std::collections::BTreeMap;

@@ -1,16 +1,14 @@
 //! Our own initramfs, made on the host from the tree, for any architecture: a shell script, the few
 //! programs it calls, the drivers that lead to the root file system.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use super::cpio::{self, Entries, Entry};
 use super::kernel::Kernel;
-use super::modules::{self, Index};
-use super::{elf, rooted};
+use super::modules::Index;
+use super::packing::{self, file};
 
 const INIT: &str = include_str!("init.sh");
 
@@ -43,7 +41,12 @@ pub struct Drivers {
 pub fn build(root: &Path, kernel: &Kernel, drivers: &Drivers) -> Result<Vec<u8>> {
     let act = || -> Result<Vec<u8>> {
         let mut entries = skeleton(drivers);
-        add_programs(&mut entries, root)?;
+        packing::add_programs(&mut entries, root, PROGRAMS)?;
+        packing::add(
+            &mut entries,
+            root,
+            Path::new("usr/lib/ostree/prepare-root.conf"),
+        )?;
         add_modules(&mut entries, root, kernel, drivers)?;
         let missing = missing(&entries.keys().map(String::as_str).collect::<Vec<_>>());
         if !missing.is_empty() {
@@ -79,44 +82,14 @@ fn skeleton(drivers: &Drivers) -> Entries {
         .copied()
         .chain(drivers.load.iter().map(String::as_str))
         .collect();
-    let mut entries = Entries::new();
-    for dir in ["dev", "proc", "run", "sys", "sysroot", "tmp"] {
-        entries.insert(dir.into(), Entry::Dir);
-    }
-    entries.insert("dev/console".into(), Entry::Char { major: 5, minor: 1 });
-    entries.insert(
-        "dev/kmsg".into(),
-        Entry::Char {
-            major: 1,
-            minor: 11,
-        },
-    );
-    entries.insert("dev/null".into(), Entry::Char { major: 1, minor: 3 });
+    let mut entries = packing::skeleton();
+    entries.insert("sysroot".into(), Entry::Dir);
     entries.insert("init".into(), file(0o755, INIT));
     entries.insert(
         "etc/edge-modules".into(),
         file(0o644, format!("{}\n", load.join("\n"))),
     );
-    // Some programs ask who they are and where the file systems are.
-    entries.insert(
-        "etc/passwd".into(),
-        file(0o644, "root:x:0:0:root:/:/bin/sh\n"),
-    );
-    entries.insert("etc/mtab".into(), Entry::Link("../proc/self/mounts".into()));
     entries
-}
-
-fn add_programs(entries: &mut Entries, root: &Path) -> Result<()> {
-    for path in elf::closure(root, PROGRAMS)? {
-        add(entries, root, &path)?;
-    }
-    for link in ["bin", "sbin", "lib", "lib64"] {
-        let target = rooted::resolve(root, Path::new(link))?;
-        if let Some((at, target)) = target.and_then(|found| found.links.into_iter().next()) {
-            entries.insert(text(&at)?, Entry::Link(text(&target)?));
-        }
-    }
-    add(entries, root, Path::new("usr/lib/ostree/prepare-root.conf"))
 }
 
 fn add_modules(
@@ -136,57 +109,7 @@ fn add_modules(
     if !files.iter().any(|file| file.contains("/ext4.ko")) {
         entries.insert(BUILT_IN_EXT4.into(), file(0o644, ""));
     }
-    let stage = tempfile::tempdir().context("making a temporary folder")?;
-    modules::stage(root, kernel, &files, stage.path())?;
-    let from = stage.path().join("lib/modules").join(&kernel.release);
-    add_folder(
-        entries,
-        &from,
-        &format!("usr/lib/modules/{}", kernel.release),
-    )
-}
-
-fn add_folder(entries: &mut Entries, from: &Path, to: &str) -> Result<()> {
-    for name in rooted::names(from)? {
-        let (path, to) = (from.join(&name), format!("{to}/{name}"));
-        if path.is_dir() {
-            add_folder(entries, &path, &to)?;
-        } else {
-            let data = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            entries.insert(to, Entry::File { mode: 0o644, data });
-        }
-    }
-    Ok(())
-}
-
-/// Adds a file of the tree, with the links that lead to it.
-fn add(entries: &mut Entries, root: &Path, path: &Path) -> Result<()> {
-    let found = rooted::resolve(root, path)?
-        .with_context(|| format!("the tree has no {}", path.display()))?;
-    for (at, target) in found.links {
-        entries.insert(text(&at)?, Entry::Link(text(&target)?));
-    }
-    let from = root.join(&found.path);
-    let data = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
-    let mode = fs::metadata(&from).with_context(|| format!("reading {}", from.display()))?;
-    // A program that is setuid in the tree has no reason to be so here.
-    let mode = mode.permissions().mode() & 0o755;
-    entries.insert(text(&found.path)?, Entry::File { mode, data });
-    Ok(())
-}
-
-fn file(mode: u32, data: impl Into<Vec<u8>>) -> Entry {
-    Entry::File {
-        mode,
-        data: data.into(),
-    }
-}
-
-fn text(path: &Path) -> Result<String> {
-    let text = path
-        .to_str()
-        .with_context(|| format!("{} is not UTF-8", path.display()))?;
-    Ok(text.to_owned())
+    packing::add_modules(entries, root, kernel, &files)
 }
 
 #[cfg(test)]

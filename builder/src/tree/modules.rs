@@ -90,6 +90,12 @@ impl Index {
         Ok(names)
     }
 
+    /// As [`Index::select`], of the words that mean something to this kernel.
+    pub fn select_known<'a>(&self, words: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+        let known = words.filter_map(|word| self.select(&[word]).ok());
+        known.flatten().filter(|name| self.knows(name)).collect()
+    }
+
     /// The files of `drivers` and of all that they need; what is built in needs none.
     pub fn closure(&self, drivers: &[&str]) -> Result<BTreeSet<String>> {
         let unknown: Vec<&str> = drivers

@@ -42,6 +42,7 @@ fn add_ours(root: &Path, roots: &Path) {
         "finalize.service",
         "health.service",
         "mark-good.service",
+        "reset.service",
         "boot.service",
         "deadline.service",
         "emergency.service",

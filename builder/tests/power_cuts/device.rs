@@ -133,7 +133,7 @@ impl<'a> Node<'a> {
     /// As `edge-build image`.
     fn install_first(&mut self, commit: &CommitChecksum) -> Result<()> {
         self.pull(commit)?;
-        install::install_first(&self.sysroot, &mut self.boot, commit)?;
+        install::install_first(&self.sysroot, &mut self.boot, commit, |_| Ok(()))?;
         self.sysroot.release_pulled()
     }
 

@@ -228,6 +228,39 @@ impl BootControl for Fake {
         })
     }
 
+    fn restore_files(&mut self, deployment: &str, source: &BootSource) -> Result<FileSums> {
+        let keep: Vec<String> = self.files.iter().cloned().collect();
+        self.install_files(deployment, source, &keep)
+    }
+
+    fn damaged_records(&self) -> Result<Vec<String>> {
+        let default = self.readable_default();
+        let defaults = self
+            .defaults
+            .iter()
+            .any(|copy| copy.is_none() || *copy != default)
+            .then(|| "default".to_owned());
+        let trials = self.trials.contains(&TrialCopy::Damaged);
+        Ok(defaults
+            .into_iter()
+            .chain(trials.then(|| "trial".to_owned()))
+            .collect())
+    }
+
+    fn restore_records(&mut self, _fresh: &[u8]) -> Result<()> {
+        let damaged = self.damaged_records()?;
+        if let Some(slot) = self.readable_default() {
+            if damaged.iter().any(|name| name == "default") {
+                self.set_default(slot)?;
+            }
+        }
+        match self.readable_trial() {
+            _ if !damaged.iter().any(|name| name == "trial") => Ok(()),
+            Some(trial) => self.set_trial(&trial),
+            None => self.clear_trial(),
+        }
+    }
+
     fn prune_files(&mut self, keep: &[String]) -> Result<()> {
         let stale: Vec<String> = self
             .files
@@ -246,7 +279,15 @@ impl BootControl for Fake {
         Ok(self.files.contains(&file.deployment))
     }
 
+    fn write_spare(&mut self, _name: &str, _bytes: &[u8]) -> Result<()> {
+        self.change()
+    }
+
     fn room(&self, _keep: &[String]) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn room_beside(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 }

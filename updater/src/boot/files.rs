@@ -101,6 +101,48 @@ impl BootFiles {
         })
     }
 
+    /// Each file takes the place of a damaged one by a rename.
+    pub fn restore(&mut self, deployment: &str, source: &BootSource) -> Result<FileSums> {
+        let dir = self.slots_dir().join(deployment);
+        self.change(|_| {
+            fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+            let sums = FileSums {
+                kernel: replace(source.kernel, &dir.join("vmlinuz"))?,
+                initramfs: replace(source.initramfs, &dir.join("initramfs.img"))?,
+                fdt: source
+                    .fdt
+                    .map(|from| replace_tree(from, &dir))
+                    .transpose()?,
+            };
+            dir.parent().map_or(Ok(()), durable::sync_dir)?;
+            Ok(sums)
+        })
+    }
+
+    /// Which of the default's copies and the slot files are there and cannot be read, or differ from what counts.
+    pub fn damaged(&self) -> Result<Vec<String>> {
+        let default = self.default_slot()?;
+        let mut damaged = Vec::new();
+        for name in DEFAULT_FILES {
+            let bytes = read_if_exists(&self.dir.join(name))?;
+            let says = bytes.and_then(|bytes| records::default_from_bytes(&bytes));
+            if says.is_none() || says != default {
+                damaged.push(name.to_owned());
+            }
+        }
+        for slot in Slot::BOTH {
+            let there = self.dir.join(slot_name(slot)).exists();
+            if there && self.slot_file(slot)?.is_none() {
+                damaged.push(slot_name(slot));
+            }
+        }
+        Ok(damaged)
+    }
+
+    pub fn write_spare(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.change(|dir| durable::write(&dir.join(name), bytes))
+    }
+
     pub fn prune(&mut self, keep: &[String]) -> Result<()> {
         let stale = stale_folders(&self.slots_dir(), keep)?;
         if stale.is_empty() {
@@ -133,13 +175,19 @@ impl BootFiles {
         Ok(true)
     }
 
-    pub fn room(&self, keep: &[String]) -> Result<Option<u64>> {
+    pub fn room_beside(&self) -> Result<Option<u64>> {
         if !self.mounted {
             return Ok(None);
         }
         let stat = rustix::fs::statvfs(&self.dir)
             .with_context(|| format!("asking {} for room", self.dir.display()))?;
-        let mut room = stat.f_bavail * stat.f_frsize;
+        Ok(Some(stat.f_bavail * stat.f_frsize))
+    }
+
+    pub fn room(&self, keep: &[String]) -> Result<Option<u64>> {
+        let Some(mut room) = self.room_beside()? else {
+            return Ok(None);
+        };
         for stale in stale_folders(&self.slots_dir(), keep)? {
             for entry in fs::read_dir(&stale)? {
                 room += entry?.metadata()?.len();
@@ -213,14 +261,40 @@ fn stale_folders(dir: &Path, keep: &[String]) -> Result<Vec<PathBuf>> {
     Ok(stale)
 }
 
+fn replace_tree(from: &Path, dir: &Path) -> Result<DeviceTree> {
+    let file = plain_name(from)?;
+    Ok(DeviceTree {
+        sha256: replace(from, &dir.join(&file))?,
+        file,
+    })
+}
+
+/// One that is good already is not written.
+fn replace(from: &Path, to: &Path) -> Result<String> {
+    match (hash_if_exists(from)?, hash_if_exists(to)) {
+        (Some(good), Ok(Some(found))) if good == found => return Ok(good),
+        _ => {}
+    }
+    let new = to.with_extension("new");
+    let sum = copy_synced(from, &new)?;
+    fs::rename(&new, to).with_context(|| format!("replacing {}", to.display()))?;
+    to.parent().map_or(Ok(()), durable::sync_dir)?;
+    Ok(sum)
+}
+
 /// The tree keeps its own name, but not the vendor's folder that it lies in.
 fn copy_tree(from: &Path, dir: &Path) -> Result<DeviceTree> {
-    let name = from.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("{} has no plain name", from.display()))?;
+    let file = plain_name(from)?;
     Ok(DeviceTree {
-        file: name.to_owned(),
-        sha256: copy_synced(from, &dir.join(name))?,
+        sha256: copy_synced(from, &dir.join(&file))?,
+        file,
     })
+}
+
+fn plain_name(path: &Path) -> Result<String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} has no plain name", path.display()))?;
+    Ok(name.to_owned())
 }
 
 /// Copies, syncs, and reads the copy back from the medium's side of the page cache as far as one can.

@@ -9,6 +9,7 @@ pub mod files;
 pub mod grub;
 pub mod on_disk;
 pub mod records;
+pub mod trial_fs;
 pub mod uboot;
 
 use std::path::Path;
@@ -47,12 +48,24 @@ pub trait BootControl {
         source: &BootSource,
         keep: &[String],
     ) -> Result<FileSums>;
+    /// As [`BootControl::install_files`] over files that may be damaged: each one is replaced in one step, and nothing
+    /// is removed.
+    fn restore_files(&mut self, deployment: &str, source: &BootSource) -> Result<FileSums>;
     /// Removes the boot files of every deployment that is not in `keep`.
     fn prune_files(&mut self, keep: &[String]) -> Result<()>;
     /// Whether the files a slot file names are there and have its checksums.
     fn files_intact(&self, file: &SlotFile) -> Result<bool>;
+    /// What of the loader's own records cannot be read, by name.
+    fn damaged_records(&self) -> Result<Vec<String>>;
+    /// Writes the damaged ones again, with what their copies say; a trial record without a good copy is no trial.
+    /// `fresh` is `edge-trial` as it is before the first boot.
+    fn restore_records(&mut self, fresh: &[u8]) -> Result<()>;
+    /// A file of the loader's own, a spare copy of one that lies elsewhere.
+    fn write_spare(&mut self, name: &str, bytes: &[u8]) -> Result<()>;
     /// Bytes that could be written if only the files of `keep` stayed; `None` without a limit.
     fn room(&self, keep: &[String]) -> Result<Option<u64>>;
+    /// Bytes that can be written beside all that is there.
+    fn room_beside(&self) -> Result<Option<u64>>;
 }
 
 /// A deployment's files to boot, as paths in its tree.

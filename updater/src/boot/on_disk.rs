@@ -5,12 +5,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::envblk::{self, Vars};
 use super::files::BootFiles;
 use super::records::{BootsRecord, trial_of_copies};
-use super::{BootControl, BootSource, Boots, FileSums, SlotFile, Trial, uboot};
+use super::{BootControl, BootSource, Boots, FileSums, SlotFile, Trial, trial_fs, uboot};
 use crate::board::BootFlavour;
 use crate::durable;
 use crate::types::Slot;
@@ -19,6 +19,11 @@ const SECTOR: u64 = 512;
 /// First sectors of the files `trial.0`, `trial.1` and `boots` in `edge-trial`.
 pub const TRIAL_SECTORS: [u64; 2] = [7, 15];
 pub const BOOTS_SECTOR: u64 = 23;
+
+/// Parts of `edge-trial`.
+const HEAD: &str = "the file system of edge-trial";
+const TRIALS: [&str; 2] = ["trial.0", "trial.1"];
+const BOOTS: &str = "boots";
 
 pub struct OnDisk {
     flavour: BootFlavour,
@@ -60,6 +65,37 @@ impl OnDisk {
 
     fn write_record(&self, sector: u64, bytes: &[u8]) -> Result<()> {
         durable::overwrite(&self.trial, sector * SECTOR, bytes)
+    }
+
+    /// What of `edge-trial` a loader could not read.
+    fn damaged_sectors(&self) -> Result<impl Iterator<Item = &'static str>> {
+        let holds_trial = |vars: Option<Vars>| {
+            vars.is_some_and(|vars| vars.is_empty() || Trial::from_vars(&vars).is_some())
+        };
+        let [one, other] = TRIAL_SECTORS;
+        let sound = [
+            (HEAD, self.head_is_sound()?),
+            (TRIALS[0], holds_trial(self.read_record(one)?)),
+            (TRIALS[1], holds_trial(self.read_record(other)?)),
+            (BOOTS, self.read_record(BOOTS_SECTOR)?.is_some()),
+        ];
+        let damaged = sound.into_iter().filter(|(_, sound)| !sound);
+        Ok(damaged.map(|(name, _)| name))
+    }
+
+    fn write_head(&self, fresh: &[u8]) -> Result<()> {
+        match fresh.get(..trial_fs::HEAD) {
+            Some(head) if trial_fs::is_sound(head) => durable::overwrite(&self.trial, 0, head),
+            _ => bail!("the release brings no file system for edge-trial"),
+        }
+    }
+
+    fn head_is_sound(&self) -> Result<bool> {
+        let mut bytes = vec![0; trial_fs::HEAD];
+        File::open(&self.trial)
+            .and_then(|file| file.read_exact_at(&mut bytes, 0))
+            .with_context(|| format!("reading {}", self.trial.display()))?;
+        Ok(trial_fs::is_sound(&bytes))
     }
 
     fn boots_record(&self) -> Result<BootsRecord> {
@@ -130,16 +166,54 @@ impl BootControl for OnDisk {
         self.files.install(deployment, source, keep)
     }
 
+    fn restore_files(&mut self, deployment: &str, source: &BootSource) -> Result<FileSums> {
+        self.files.restore(deployment, source)
+    }
+
     fn prune_files(&mut self, keep: &[String]) -> Result<()> {
         self.files.prune(keep)
+    }
+
+    fn damaged_records(&self) -> Result<Vec<String>> {
+        let mut damaged = self.files.damaged()?;
+        damaged.extend(self.damaged_sectors()?.map(str::to_owned));
+        Ok(damaged)
+    }
+
+    fn restore_records(&mut self, fresh: &[u8]) -> Result<()> {
+        let damaged = self.files.damaged()?;
+        match self.default_slot()? {
+            Some(slot) if damaged.iter().any(|name| name.starts_with("default")) => {
+                self.set_default(slot)?;
+            }
+            _ => {}
+        }
+        let (trial, sectors) = (self.trial()?, Vec::from_iter(self.damaged_sectors()?));
+        for name in sectors {
+            match (name, &trial) {
+                (HEAD, _) => self.write_head(fresh)?,
+                (BOOTS, _) => self.reset_boots()?,
+                (_, Some(trial)) => self.set_trial(trial)?,
+                (_, None) => self.clear_trial()?,
+            }
+        }
+        Ok(())
     }
 
     fn files_intact(&self, file: &SlotFile) -> Result<bool> {
         self.files.intact(file)
     }
 
+    fn write_spare(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.files.write_spare(name, bytes)
+    }
+
     fn room(&self, keep: &[String]) -> Result<Option<u64>> {
         self.files.room(keep)
+    }
+
+    fn room_beside(&self) -> Result<Option<u64>> {
+        self.files.room_beside()
     }
 }
 
@@ -164,6 +238,32 @@ mod tests {
             assert_eq!(boot.trial().unwrap(), Some(trial));
             boot.clear_trial().unwrap();
             assert_eq!(boot.trial().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn damaged_records_are_written_again_with_what_their_copies_say() {
+        for flavour in [BootFlavour::Grub, BootFlavour::Uboot] {
+            let (dir, mut boot) = setup(flavour);
+            let trial = dir.path().join("trial");
+            crate::media::filesystems::write_trial(&trial, dir.path(), 7).unwrap();
+            let fresh = std::fs::read(&trial).unwrap();
+            boot.set_default(Slot::B).unwrap();
+            assert_eq!(boot.damaged_records().unwrap(), Vec::<String>::new());
+
+            let armed = Trial::new(Slot::A, "ab".repeat(32).parse().unwrap(), 3);
+            boot.set_trial(&armed).unwrap();
+            boot.write_record(BOOTS_SECTOR, &[0xa5; 1024]).unwrap();
+            boot.write_record(TRIAL_SECTORS[0], &[0xa5; 1024]).unwrap();
+            durable::overwrite(&trial, 512, &[0; 512]).unwrap();
+            std::fs::write(dir.path().join("default"), "x").unwrap();
+            std::fs::write(dir.path().join("slot-a"), "x").unwrap();
+            let damaged = boot.damaged_records().unwrap();
+            assert_eq!(damaged, ["default", "slot-a", HEAD, TRIALS[0], BOOTS]);
+            boot.restore_records(&fresh).unwrap();
+            assert_eq!(boot.damaged_records().unwrap(), ["slot-a"]);
+            assert_eq!(boot.trial().unwrap(), Some(armed));
+            assert_eq!(boot.default_slot().unwrap(), Some(Slot::B));
         }
     }
 

@@ -2,8 +2,9 @@
 //! devices. Every time in them is the release's, so that the same release makes the same image.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
@@ -46,11 +47,7 @@ pub fn write_esp(place: &Place, efi: &Path, work: &Path, time: u64) -> Result<()
             "::",
         ])
         .run()?;
-    mtools("mcopy", time)
-        .args(["-s", "-i", &image])
-        .arg(efi.join("EFI"))
-        .arg("::")
-        .run()?;
+    copy_folder(&image, &efi.join("EFI"), "::EFI", time)?;
     mtools("mmd", time)
         .args(["-i", &image, "::EFI/debian"])
         .run()?;
@@ -59,6 +56,33 @@ pub fn write_esp(place: &Place, efi: &Path, work: &Path, time: u64) -> Result<()
         .arg(&script)
         .arg("::EFI/debian/grub.cfg")
         .run()
+}
+
+/// In the order of the names, whatever the order of the folder: that shows in the image.
+fn copy_folder(image: &str, from: &Path, to: &str, time: u64) -> Result<()> {
+    let tool = |name: &str| mtools(name, time).args(["-i", image]);
+    tool("mmd").arg(to).run()?;
+    let (folders, files) = listed(from)?;
+    if !files.is_empty() {
+        tool("mcopy").args(&files).arg(to).run()?;
+    }
+    folders.iter().try_for_each(|folder| {
+        let name = folder.file_name().context("a folder without a name")?;
+        let to = format!("{to}/{}", name.to_string_lossy());
+        copy_folder(image, folder, &to, time)
+    })
+}
+
+fn listed(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let act = || -> io::Result<Vec<PathBuf>> {
+        let mut paths = fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    };
+    let paths = act().with_context(|| format!("listing {}", dir.display()))?;
+    Ok(paths.into_iter().partition(|path| path.is_dir()))
 }
 
 /// The loader's own records, at the fixed sectors of docs/formats.md.
@@ -106,6 +130,15 @@ fn check_sectors(file: &Path) -> Result<()> {
             .with_context(|| format!("mformat did not put a record at sector {sector}"))?;
     }
     Ok(())
+}
+
+/// The EFI system partition or U-Boot's, with nothing in it, to be mounted. As small as it is it would be FAT16.
+pub fn make_empty_fat(place: &Place, label: &str) -> Result<()> {
+    let id = place.fat_id();
+    Cmd::new("mkfs.vfat")
+        .args(["-F", "32", "-s", "1", "-n", label, "-i", id])
+        .arg(place.file)
+        .run()
 }
 
 /// The file system that the loader reads.

@@ -7,7 +7,13 @@ use super::firmware::Blob;
 use crate::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
 
 const MIB: u64 = 1 << 20;
+/// Bytes of the smallest disk.
+pub const LEAST: u64 = 1024 * MIB;
+/// Bytes of `edge-trial`.
+pub const TRIAL_SIZE: usize = 1 << 20;
 const SECTOR: u64 = 512;
+/// The code in the master boot record; beside it the partition table has its place.
+const MBR_CODE: u64 = 440;
 
 /// GPT type ids (UEFI specification, "Defined GPT Partition Entry - Partition Type GUIDs", and the
 /// Linux file system and Microsoft basic data types).
@@ -39,17 +45,22 @@ pub struct Partition {
     pub bootable: bool,
 }
 
+impl Partition {
+    pub fn is_ext4(&self) -> bool {
+        !matches!(self.name, PART_ESP | PART_TRIAL)
+    }
+}
+
 /// `esp`, `edge-trial`, `edge-boot`, and the root last, so that it can grow. Ids come from `seed`:
 /// the same release makes the same image, and a device replaces them at its first boot. Firmware outside of
 /// partitions goes before them.
 pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
-    let size = size / MIB * MIB;
-    let least = 1024 * MIB;
-    if size < least {
+    let size = disk_size(size);
+    if size < LEAST {
         bail!(
-            "a disk of {} MiB is too small: --size must be at least {} MiB",
+            "a disk of {} MiB is too small: it takes at least {} MiB",
             size / MIB,
-            least / MIB
+            LEAST / MIB
         );
     }
     let end = firmware.iter().map(Blob::end).max().unwrap_or(0);
@@ -67,7 +78,7 @@ pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
         partition
     };
     let esp = place(PART_ESP, TYPE_ESP, 64 * MIB);
-    let trial = place(PART_TRIAL, TYPE_LINUX, MIB);
+    let trial = place(PART_TRIAL, TYPE_LINUX, TRIAL_SIZE as u64);
     let boot = place(PART_BOOT, TYPE_LINUX, 256 * MIB);
     let start = boot.start + boot.size;
     let root = place(PART_ROOT, TYPE_LINUX, size - start - MIB);
@@ -82,13 +93,19 @@ pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
     })
 }
 
+/// What of a size a disk has: whole MiB.
+pub fn disk_size(size: u64) -> u64 {
+    size / MIB * MIB
+}
+
 /// The table begins behind the protective MBR and the header, and ends before the first blob.
 fn table_length(firmware: &[Blob]) -> Result<Option<u64>> {
     const FIRST_ENTRY: u64 = 2 * SECTOR;
     const ENTRY: u64 = 128;
     const USUAL: u64 = 128;
     const LEAST: u64 = 8;
-    let Some(first) = firmware.iter().map(|blob| blob.offset).min() else {
+    let behind = firmware.iter().filter(|blob| blob.end() > MBR_CODE);
+    let Some(first) = behind.map(|blob| blob.offset).min() else {
         return Ok(None);
     };
     match first.saturating_sub(FIRST_ENTRY) / ENTRY {
@@ -202,6 +219,7 @@ mod tests {
         check(384 << 10, 2 * MIB, 3 * MIB, None);
         check(8 << 10, 600_000, MIB, Some(56));
         check(8 * MIB, MIB + 1, 10 * MIB, None);
+        check(0, 440, MIB, None);
         let early = Blob {
             offset: 1024,
             size: 1,

@@ -4,6 +4,7 @@
 pub mod filesystems;
 pub mod firmware;
 pub mod layout;
+pub mod loader;
 pub mod uboot;
 
 use std::path::Path;
@@ -44,7 +45,7 @@ impl<'a> Place<'a> {
     }
 
     /// As debugfs and dumpe2fs want it.
-    fn for_e2fs(&self) -> String {
+    pub fn for_e2fs(&self) -> String {
         format!("{}?offset={}", self.file.display(), self.start)
     }
 

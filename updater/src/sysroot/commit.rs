@@ -15,19 +15,21 @@ pub struct CommitInfo {
     pub timestamp: u64,
     pub kernel_size: u64,
     pub initramfs_size: u64,
-    pub(super) objects: Vec<ObjectSize>,
+    /// Every object of its tree.
+    pub(super) objects: Vec<Object>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ObjectSize {
-    pub(super) checksum: String,
-    pub(super) kind: ObjectKind,
-    pub(super) archived: u64,
-    pub(super) unpacked: u64,
+/// An object of a repository, with its sizes in an archive and unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    pub kind: ObjectKind,
+    pub checksum: String,
+    pub archived: u64,
+    pub unpacked: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ObjectKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
     File,
     DirTree,
     DirMeta,
@@ -76,13 +78,19 @@ impl CommitInfo {
     pub fn has_sizes(&self) -> bool {
         !self.objects.is_empty()
     }
+
+    /// Bytes of the whole tree on a disk, in blocks.
+    pub fn disk_bytes(&self) -> u64 {
+        let blocks = |object: &Object| object.unpacked.saturating_add(4095) / 4096 * 4096;
+        self.objects.iter().map(blocks).fold(0, u64::saturating_add)
+    }
 }
 
 /// `ostree.sizes`: an array of byte arrays, each 32 bytes of checksum, the archived and the unpacked
 /// size as LEB128 numbers, and the object type (ostree-core.h: 1 file, 2 dirtree, 3 dirmeta, 4 commit).
-fn parse_sizes(sizes: &Variant) -> Result<Vec<ObjectSize>> {
+fn parse_sizes(sizes: &Variant) -> Result<Vec<Object>> {
     let entries: Vec<Vec<u8>> = sizes.get().context("ostree.sizes is malformed")?;
-    let parse = |entry: &[u8]| -> Option<Option<ObjectSize>> {
+    let parse = |entry: &[u8]| -> Option<Option<Object>> {
         let (checksum, rest) = entry.split_at_checked(32)?;
         let (archived, rest) = leb128(rest)?;
         let (unpacked, rest) = leb128(rest)?;
@@ -92,7 +100,7 @@ fn parse_sizes(sizes: &Variant) -> Result<Vec<ObjectSize>> {
             Some(3) => ObjectKind::DirMeta,
             Some(_) => return Some(None),
         };
-        Some(Some(ObjectSize {
+        Some(Some(Object {
             checksum: crate::boot::records::hex(checksum),
             kind,
             archived,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::dnf::Dnf;
 use super::file::{Rpm, describe, kept, texts};
 use super::rpm_board;
+use crate::board;
 use crate::interrupt;
 use crate::lock::{Lock, Locked};
 use crate::packages::Request;
@@ -36,7 +37,7 @@ pub fn fetch(request: &Request, rpms: &Rpms, step: &mut Step) -> Result<Found> {
     let wanted: Vec<&str> = wanted.into_iter().chain(local).collect();
     let packages = dnf.install(&wanted, step)?;
     interrupt::check()?;
-    let names: Vec<&str> = board.firmware.iter().map(|f| f.package.as_str()).collect();
+    let names = board::unpacked(&board.firmware, board.bios.as_ref());
     let firmware = match names.is_empty() {
         true => Vec::new(),
         false => dnf.download(&names, step)?,

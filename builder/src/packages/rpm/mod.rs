@@ -184,11 +184,9 @@ const TAIL: &str = "tar --xattrs --xattrs-include='*' --one-file-system -C \"$ro
 fn place_firmware(request: &Request, rpms: &[Rpm]) -> Result<String> {
     let mut text = String::from("cd \"$ours\"\n");
     let board = rpm_board(request)?;
-    for firmware in &board.firmware {
-        let rpm = rpms.iter().find(|rpm| rpm.locked.name == firmware.package);
-        let rpm = rpm
-            .with_context(|| format!("firmware package {} is not in the lock", firmware.package))?;
-        let package = &firmware.package;
+    for package in board::unpacked(&board.firmware, board.bios.as_ref()) {
+        let rpm = rpms.iter().find(|rpm| rpm.locked.name == package);
+        let rpm = rpm.with_context(|| format!("firmware package {package} is not in the lock"))?;
         let _ = writeln!(
             text,
             "mkdir {package}\nrpm2archive - < '{}' | tar -xz -C {package}",
@@ -202,6 +200,7 @@ fn place_firmware(request: &Request, rpms: &[Rpm]) -> Result<String> {
         &board.firmware,
         request.board.first_partition,
     ));
+    text.push_str(&board.bios.as_ref().map_or(String::new(), firmware::core));
     text.push_str(&firmware::versions_of(named));
     Ok(text)
 }

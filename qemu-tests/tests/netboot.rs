@@ -1,0 +1,214 @@
+//! Machines start from the folder of `edge-build pxe`: by BIOS, by UEFI with and without Secure Boot, by U-Boot; each
+//! is told what is meant for it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use qemu_tests::hardware;
+use qemu_tests::lab::Lab;
+use qemu_tests::lan::{self, Servers};
+use qemu_tests::netboot::{self, SAYS};
+use qemu_tests::vm::{Cable, Firmware, Vm, VmConfig};
+
+/// From power on to the installer's first word, under emulation, on a busy machine.
+const START: Duration = Duration::from_secs(600);
+
+/// Numbers of cards: one that is named, and another.
+const NAMED: u8 = 1;
+const OTHER: u8 = 2;
+const SERIAL: &str = "EDGE-77";
+
+#[test]
+fn pxe_by_bios() -> Result<()> {
+    lan::case("pxe_by_bios", prepare_x86_64, |dir| {
+        let lan = Lan::start(dir, "x86_64", Firmware::Bios, Ok)?;
+        lan.all_are_told_their_kickstart()
+    })
+}
+
+#[test]
+fn pxe_by_uefi() -> Result<()> {
+    lan::case("pxe_by_uefi", prepare_x86_64, |dir| {
+        let ipxe = [("tag:x64,shimx64.efi", "tag:x64,snponly.efi")];
+        let change = |conf: String| lan::replaced(&conf, &ipxe);
+        let lan = Lan::start(dir, "x86_64", Firmware::Plain, change)?;
+        lan.all_are_told_their_kickstart()?;
+        lan.served("snponly.efi")
+    })
+}
+
+#[test]
+fn pxe_by_uefi_with_secure_boot() -> Result<()> {
+    lan::case("pxe_by_uefi_with_secure_boot", prepare_x86_64, |dir| {
+        let lan = Lan::start(dir, "x86_64", Firmware::SecureBoot, Ok)?;
+        lan.all_are_told_their_kickstart()?;
+        lan.served("shimx64.efi")
+    })
+}
+
+/// QEMU's own network: its TFTP server gives iPXE, which finds its script beside it.
+#[test]
+fn pxe_by_the_tftp_of_qemu() -> Result<()> {
+    lan::case("pxe_by_the_tftp_of_qemu", prepare_x86_64, |dir| {
+        let lan = Lan::start(dir, "x86_64", Firmware::Bios, Ok)?;
+        let cable = Cable::OwnWithTftp {
+            dir: dir.join("pxe"),
+            file: "undionly.kpxe".to_owned(),
+        };
+        lan.starts("tftp", cable, "other")?.is("default")
+    })
+}
+
+#[test]
+fn pxe_by_uefi_on_arm64() -> Result<()> {
+    let prepare = |lab: &Lab, dir: &Path| prepare(lab, dir, "aarch64");
+    lan::case("pxe_by_uefi_on_arm64", prepare, |dir| {
+        let lan = Lan::start(dir, "aarch64", Firmware::Plain, Ok)?;
+        lan.all_are_told_their_kickstart()?;
+        lan.served("grubaa64.efi")
+    })
+}
+
+#[test]
+fn pxe_by_ipxe_on_arm64() -> Result<()> {
+    let prepare = |lab: &Lab, dir: &Path| prepare(lab, dir, "aarch64");
+    lan::case("pxe_by_ipxe_on_arm64", prepare, |dir| {
+        let ipxe = [("tag:arm64,shimaa64.efi", "tag:arm64,ipxe-arm64.efi")];
+        let change = |conf: String| lan::replaced(&conf, &ipxe);
+        let lan = Lan::start(dir, "aarch64", Firmware::Plain, change)?;
+        lan.is_told_by_card()?;
+        lan.served("ipxe-arm64.efi")
+    })
+}
+
+#[test]
+fn pxe_by_uboot_on_armhf() -> Result<()> {
+    let prepare = |lab: &Lab, dir: &Path| prepare(lab, dir, "armhf");
+    lan::case("pxe_by_uboot_on_armhf", prepare, |dir| {
+        let lan = Lan::start(dir, "armhf", Firmware::Plain, Ok)?;
+        lan.is_told_by_card()?;
+        lan.is_told_the_default()
+    })
+}
+
+fn prepare_x86_64(lab: &Lab, dir: &Path) -> Result<()> {
+    prepare(lab, dir, "x86_64")
+}
+
+/// A folder with a default, a machine by its card and one by its serial number.
+fn prepare(lab: &Lab, dir: &Path, board: &str) -> Result<()> {
+    let installer = netboot::stand_in(lab, board, dir)?;
+    let kickstart = dir.join("node.ks");
+    std::fs::write(&kickstart, "zerombr\n")?;
+    let file = kickstart.display();
+    let card = format!("MAC={}:{file}", lan::card(NAMED).mac);
+    let serial = format!("SERIAL={SERIAL}:{file}");
+    let orders = [
+        "--kickstart",
+        &file.to_string(),
+        "--host",
+        &card,
+        "--host",
+        &serial,
+    ];
+    netboot::folder(lab, dir, &lan::url(), &[installer], &orders).map(drop)
+}
+
+struct Lan<'a> {
+    dir: &'a Path,
+    board: &'static str,
+    firmware: Firmware,
+    servers: Servers,
+}
+
+impl<'a> Lan<'a> {
+    fn start(
+        dir: &'a Path,
+        board: &'static str,
+        firmware: Firmware,
+        change: impl FnOnce(String) -> Result<String>,
+    ) -> Result<Self> {
+        let servers = Servers::start(
+            &dir.join("pxe"),
+            dir,
+            &[NAMED, OTHER].map(lan::card),
+            change,
+        )?;
+        Ok(Self {
+            dir,
+            board,
+            firmware,
+            servers,
+        })
+    }
+
+    /// By its card, by its serial number, and by nothing.
+    fn all_are_told_their_kickstart(&self) -> Result<()> {
+        self.is_told_by_card()?;
+        let serial = self.starts("serial", Cable::Lan(lan::card(OTHER)), SERIAL)?;
+        serial.is(&format!("serial-{SERIAL}"))?;
+        self.is_told_the_default()
+    }
+
+    fn is_told_by_card(&self) -> Result<()> {
+        let card = lan::card(NAMED);
+        let name = card.mac.replace(':', "-");
+        self.starts("card", Cable::Lan(card), "other")?.is(&name)
+    }
+
+    fn is_told_the_default(&self) -> Result<()> {
+        let default = self.starts("default", Cable::Lan(lan::card(OTHER)), "other")?;
+        default.is("default")
+    }
+
+    /// Powers on a machine with an empty disk and waits until the installer runs.
+    fn starts(&self, name: &str, cable: Cable, serial: &str) -> Result<Told> {
+        let dir = self.dir.join(name);
+        std::fs::create_dir_all(&dir)?;
+        let disk = netboot::empty_disk(&dir)?;
+        let board = hardware::board(self.board)?;
+        let config = VmConfig {
+            firmware: self.firmware,
+            serial: serial.to_owned(),
+            cable,
+            ..VmConfig::new(&board, dir, disk, self.dir.join("no-key"))?
+        };
+        let mut vm = Vm::start(config)?;
+        let said = vm.console.wait_for("word of the installer", START, |line| {
+            Some(line.split_once(SAYS)?.1.to_owned())
+        });
+        match said {
+            Ok(said) => vm.quit().map(|()| Told(said)),
+            Err(e) => {
+                let words = vm.last_words()?;
+                Err(e.context(format!("{words}\n--- servers\n{}", self.servers.log()?)))
+            }
+        }
+    }
+
+    /// The machines have fetched this file by TFTP.
+    fn served(&self, file: &str) -> Result<()> {
+        let log = self.servers.log()?;
+        let sent = log
+            .lines()
+            .any(|line| line.contains("sent") && line.contains(file));
+        ensure!(sent, "nobody has fetched {file}: {log}");
+        Ok(())
+    }
+}
+
+/// The arguments of the kernel that runs.
+struct Told(String);
+
+impl Told {
+    fn is(&self, kickstart: &str) -> Result<()> {
+        let wanted = format!("inst.ks={}/ks/{kickstart}.ks", lan::url());
+        ensure!(
+            self.0.split_whitespace().any(|word| word == wanted),
+            "the machine was told '{}', not '{wanted}'",
+            self.0
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! What commands with more than a call behind them do with their arguments.
+
+pub mod adopt;
+pub mod repair;
+pub mod reset;
