@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,9 +15,12 @@ use crate::hardware;
 use crate::lab;
 use crate::node::expect_settled;
 use crate::site::Site;
+use crate::usage;
 use crate::vm::{BOOT, Vm, VmConfig};
 use crate::web::Web;
 
+/// As a raw file.
+pub const IMAGE: &str = "image";
 pub const COMPOSE: &str = "compose";
 pub const INSTALLING: &str = "compose: installing packages";
 pub const INITRAMFS: &str = "compose: making the initramfs";
@@ -69,23 +73,34 @@ impl Journey {
             figures.seconds(board, &format!("{COMPOSE}: {what}"), seconds);
         }
         figures.time(board, "release", || self.site.release(&first))?;
-        figures.time(board, "image", || {
-            self.site
-                .edge_build("image")
-                .args(["--board", board, "--commit", first.as_str()])
-                .args(["--url", lab::NOWHERE, "--format", "qcow2", "--out"])
-                .arg(self.image())
-                .run()
-        })?;
+        let ((), written) =
+            figures.time(board, IMAGE, || usage::written(|| self.make_image(&first)))?;
+        let allocated = fs::metadata(self.raw_image())?.blocks() * 512;
+        let share = written as f64 / allocated as f64;
+        figures.note(
+            board,
+            "image: bytes written ÷ allocated",
+            format!("{share:.2}"),
+        );
         let new = self.treefile("second", &[])?;
         let second = figures.time(board, "compose with updates", || self.compose(&new))?;
         Ok(Releases { first, second })
+    }
+
+    fn make_image(&self, commit: &CommitChecksum) -> Result<()> {
+        self.site
+            .edge_build("image")
+            .args(["--board", &self.site.board, "--commit", commit.as_str()])
+            .args(["--url", lab::NOWHERE, "--format", "raw", "--out"])
+            .arg(self.raw_image())
+            .run()
     }
 
     /// Power on, and the good verdict.
     pub fn boot(&self, first: &CommitChecksum, figures: &mut Figures) -> Result<Vm> {
         let board = hardware::board(&self.site.board)?;
         let dir = self.work.join("machine");
+        lab::overlay_of("raw", &self.raw_image(), &self.image())?;
         let config = VmConfig::new(&board, dir, self.image(), self.ssh_key.clone())?;
         figures.time(&self.site.board, "first boot to good", || {
             let mut vm = Vm::start(config)?;
@@ -182,6 +197,10 @@ impl Journey {
         fs::write(&base, kept.join("\n") + "\n")?;
         let dir = self.work.join(name).join("tree");
         lab::write_edge_node(&treefiles, &dir, &self.ssh_key)
+    }
+
+    fn raw_image(&self) -> PathBuf {
+        self.work.join("image.raw")
     }
 
     fn image(&self) -> PathBuf {

@@ -44,6 +44,19 @@ pub fn watch<T>(dir: &Path, act: impl FnOnce() -> Result<T>) -> Result<(T, Peak)
     })
 }
 
+/// Does `act` and says how many bytes its children have given to file systems, also those of files that are gone.
+pub fn written<T>(act: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+    let before = given()?;
+    let value = act()?;
+    Ok((value, given()?.saturating_sub(before)))
+}
+
+/// By this process and by all children that it has waited for.
+fn given() -> Result<u64> {
+    let io = fs::read_to_string("/proc/self/io").context("reading /proc/self/io")?;
+    number(&io, "write_bytes:").context("/proc/self/io has no write_bytes")
+}
+
 fn free(dir: &Path) -> Result<u64> {
     let found = rustix::fs::statvfs(dir)
         .with_context(|| format!("asking for the free space of {}", dir.display()))?;
@@ -101,5 +114,15 @@ mod tests {
         let (said, peak) = watch(dir.path(), run).unwrap();
         assert_eq!(said.trim(), "20000000");
         assert!(peak.memory > 20_000_000, "{peak:?}");
+    }
+
+    #[test]
+    fn what_a_child_writes_is_counted_though_it_is_gone() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = dir.path().join("f");
+        let script = "head -c 5000000 /dev/zero > \"$1\"; rm \"$1\"";
+        let run = || Cmd::new("sh").args(["-c", script, "sh"]).arg(&file).run();
+        let ((), bytes) = written(run).unwrap();
+        assert!(bytes >= 5_000_000, "{bytes}");
     }
 }

@@ -54,6 +54,13 @@ pub struct Card {
     pub address: String,
 }
 
+/// What is in the machine beside its disks; it boots from it where they hold nothing.
+#[derive(Debug, Clone)]
+pub enum Medium {
+    Disc(PathBuf),
+    Stick(PathBuf),
+}
+
 #[derive(Debug, Clone)]
 pub struct VmConfig {
     /// Holds `console.log`, `report.log` and the firmware's variables `vars.qcow2`.
@@ -65,6 +72,7 @@ pub struct VmConfig {
     pub cpus: u32,
     pub memory_mib: u32,
     pub cable: Cable,
+    pub medium: Option<Medium>,
     /// In the firmware's tables.
     pub serial: String,
     /// Private key for root.
@@ -83,6 +91,7 @@ impl VmConfig {
             cpus,
             memory_mib,
             cable: Cable::Own,
+            medium: None,
             serial: "edge-0".to_owned(),
             ssh_key,
         })
@@ -139,6 +148,9 @@ impl VmConfig {
         if self.qemu.system != "arm" {
             more.extend(["-smbios", &format!("type=1,serial={}", self.serial)].map(OsString::from));
         }
+        if let Some(medium) = &self.medium {
+            more.extend(medium.arguments(self.disks.len()));
+        }
         more.extend(extra.iter().map(OsString::from));
         Ok(Config {
             dir: self.dir.clone(),
@@ -150,6 +162,28 @@ impl VmConfig {
             network: self.network(ssh),
             more,
         })
+    }
+}
+
+impl Medium {
+    fn arguments(&self, boot_index: usize) -> Vec<OsString> {
+        let (image, devices) = match self {
+            Medium::Disc(image) => (image, &["ide-cd"][..]),
+            Medium::Stick(image) => (image, &["qemu-xhci", "usb-storage"][..]),
+        };
+        let drive = format!(
+            "if=none,id=medium,format=raw,readonly=on,file={}",
+            image.display()
+        );
+        let mut arguments = vec!["-drive".into(), drive.into()];
+        for device in devices {
+            let options = match *device {
+                "qemu-xhci" => String::new(),
+                _ => format!(",drive=medium,bootindex={boot_index}"),
+            };
+            arguments.extend(["-device".into(), format!("{device}{options}").into()]);
+        }
+        arguments
     }
 }
 

@@ -112,8 +112,9 @@ fn install_slot(request: &Request, repo: &Repo, time: u64) -> Result<InstalledSl
     filesystems::write_trial(&slot.trial, work.path(), time)?;
     let sysroot = pulled_sysroot(request, &slot.sysroot)?;
     let mut boot = OnDisk::in_folder(slot.flavour, &slot.boot, &slot.trial);
+    let own = own_files(request);
     slot.deployment = install::install_first(&sysroot, &mut boot, request.commit, |tree| {
-        birth::write(tree, &own_files(request))
+        birth::write(tree, &own)
     })?
     .deployment;
     sysroot.release_pulled()?;

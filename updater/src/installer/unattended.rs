@@ -9,17 +9,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::choice::Choice;
 use super::recipe::{Files, Recipe};
 use super::report::{Machine, Report};
 use super::target::Mounted;
 use super::terms::{self, Said};
 use super::words::{Action, Finish, OnError, Place, Words};
-use super::{Installed, Order, Step, medium, scripts};
+use super::{Installed, Order, Step, drives, medium, scripts};
 use crate::board;
 use crate::device::ROOTS_IN_TREE;
 use crate::exit::{self, Exit};
 use crate::fetch::{Limits, Location, Source};
 use crate::kickstart::{self, Kickstart};
+use crate::repair::{self, Supply, offline};
 use crate::types::CommitChecksum;
 
 /// In the installer: which release it was made from.
@@ -100,8 +102,29 @@ fn attempt(
 ) -> Result<Finish> {
     match words.action {
         Action::Install => install(root, words, report, each),
-        Action::Repair => anyhow::bail!("repair is not there yet"),
+        Action::Repair => repair(root, words, report),
     }
+}
+
+/// Of a disk of ours that does not boot; what is damaged comes from where its own settings say, unless it is said here.
+fn repair(root: &Path, words: &Words, report: &Report) -> Result<Finish> {
+    let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
+    let drives = drives::list_all(root)?;
+    let drive = Choice::of(words.disk.clone()).choose(&drives, root)?;
+    report.tell("repairing", &drive.to_string());
+    let mut offline = offline::open(root, &drive.device)?;
+    let said = words.bundle.clone().or(words.url.clone().map(Place::Web));
+    let (location, _medium) = match said {
+        Some(place) => location(&place, work.path())?,
+        None => (offline.settings()?.source.url()?.clone(), None),
+    };
+    let supply = Supply::from(Ok(location), Limits::default());
+    let done = repair::repair(&mut offline.system(), &supply, &|_| {})?;
+    for line in done.to_text().lines() {
+        report.tell("repair", line);
+    }
+    done.verdict()?;
+    Ok(words.finish.unwrap_or(Finish::Reboot))
 }
 
 fn install(
@@ -194,7 +217,12 @@ fn about(root: &Path) -> Result<About> {
 
 /// What holds the release, and what must stay mounted for it.
 fn source(from: &Place, work: &Path) -> Result<(Source, Option<Mounted>)> {
-    let (location, mounted) = match from {
+    let (location, mounted) = location(from, work)?;
+    Ok((Source::new(location, Limits::default())?, mounted))
+}
+
+fn location(from: &Place, work: &Path) -> Result<(Location, Option<Mounted>)> {
+    Ok(match from {
         Place::Medium { partition, path } => {
             let mounted = medium::mount(partition, &work.join("medium"))?;
             let folder = mounted.at().join(path.trim_start_matches('/'));
@@ -202,6 +230,5 @@ fn source(from: &Place, work: &Path) -> Result<(Source, Option<Mounted>)> {
         }
         Place::Web(url) => (url.parse().map_err(anyhow::Error::msg)?, None),
         Place::File(path) => (Location::Folder(PathBuf::from(path)), None),
-    };
-    Ok((Source::new(location, Limits::default())?, mounted))
+    })
 }

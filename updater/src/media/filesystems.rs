@@ -47,7 +47,7 @@ pub fn write_esp(place: &Place, efi: &Path, work: &Path, time: u64) -> Result<()
             "::",
         ])
         .run()?;
-    copy_folder(&image, &efi.join("EFI"), "::EFI", time)?;
+    copy_into_fat(&image, &efi.join("EFI"), "::EFI", time)?;
     mtools("mmd", time)
         .args(["-i", &image, "::EFI/debian"])
         .run()?;
@@ -58,8 +58,9 @@ pub fn write_esp(place: &Place, efi: &Path, work: &Path, time: u64) -> Result<()
         .run()
 }
 
-/// In the order of the names, whatever the order of the folder: that shows in the image.
-fn copy_folder(image: &str, from: &Path, to: &str, time: u64) -> Result<()> {
+/// Copies a folder, with a name of its own there, into a file system as mtools name it. In the order of the names,
+/// whatever the order of the folder: that shows in the image.
+pub fn copy_into_fat(image: &str, from: &Path, to: &str, time: u64) -> Result<()> {
     let tool = |name: &str| mtools(name, time).args(["-i", image]);
     tool("mmd").arg(to).run()?;
     let (folders, files) = listed(from)?;
@@ -69,7 +70,7 @@ fn copy_folder(image: &str, from: &Path, to: &str, time: u64) -> Result<()> {
     folders.iter().try_for_each(|folder| {
         let name = folder.file_name().context("a folder without a name")?;
         let to = format!("{to}/{}", name.to_string_lossy());
-        copy_folder(image, folder, &to, time)
+        copy_into_fat(image, folder, &to, time)
     })
 }
 

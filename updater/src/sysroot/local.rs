@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use ostree::{ObjectType, gio};
+use ostree::gio;
 
 use super::commit::{Object, ObjectKind};
 use super::{CommitInfo, NONE, Sysroot};
@@ -64,17 +64,13 @@ fn copy_some(
 }
 
 fn copy(from: &ostree::Repo, to: &ostree::Repo, object: &Object) -> Result<()> {
-    let kind = match object.kind {
-        ObjectKind::File => {
-            let (stream, length) =
-                from.load_object_stream(ObjectType::File, &object.checksum, NONE)?;
-            to.write_content(Some(&object.checksum), &stream, length, NONE)?;
-            return Ok(());
-        }
-        ObjectKind::DirTree => ObjectType::DirTree,
-        ObjectKind::DirMeta => ObjectType::DirMeta,
-    };
-    let variant = from.load_variant(kind, &object.checksum)?;
-    to.write_metadata(kind, Some(&object.checksum), &variant, NONE)?;
+    let (kind, checksum) = (object.kind.ostree(), &object.checksum);
+    if object.kind == ObjectKind::File {
+        let (stream, length) = from.load_object_stream(kind, checksum, NONE)?;
+        to.write_content(Some(checksum), &stream, length, NONE)?;
+    } else {
+        let variant = from.load_variant(kind, checksum)?;
+        to.write_metadata(kind, Some(checksum), &variant, NONE)?;
+    }
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::progress;
 
 const WORK: &str = "run/edge-ota";
 
-pub fn install(root: &Path, args: &Install) -> Result<()> {
+pub fn run(root: &Path, args: &Install) -> Result<()> {
     let dir = root.join(WORK);
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let work = tempfile::tempdir_in(&dir).context("making a work folder")?;
