@@ -13,8 +13,8 @@ network --device=MAC --bootproto=static --ip=10.0.2.15 --netmask=255.255.255.0 -
 --nameserver=10.0.2.3 --noipv6 --hostname=node7.site.example
 timezone UTC --utc
 timesource --ntp-server=10.0.2.2
-user --name=operator --groups=sudo,ops(2000) --gecos=\"An Operator\"
-sshkey --username=operator \"KEY\"
+user --name=admin --groups=sudo,ops(2000) --gecos=\"An Admin\"
+sshkey --username=admin \"KEY\"
 services --enabled=debug-shell --disabled=systemd-timesyncd
 ";
 
@@ -98,10 +98,10 @@ fn check(node: &Node) -> Result<()> {
     }
     let said = node
         .vm
-        .ask_as("operator", "id -nG; stat -c %a .; echo $SHELL")?;
+        .ask_as("admin", "id -nG; stat -c %a .; echo $SHELL")?;
     ensure!(
-        said == "operator sudo ops\n700\n/bin/bash",
-        "the operator is told '{said}'"
+        said == "admin sudo ops\n700\n/bin/bash",
+        "the user is told '{said}'"
     );
     Ok(())
 }

@@ -49,15 +49,9 @@ impl<'a> Files<'a> {
         })?)
     }
 
-    /// A URL, an absolute path in the installer, or what lies beside the first file.
+    /// By its whole name: the reader puts what lies beside a file there.
     fn included(&self, target: &str) -> Result<String> {
-        if target.contains("://") || target.starts_with("file:") || target.starts_with("hd:") {
-            return self.text(&super::words::place(target)?);
-        }
-        if target.starts_with('/') {
-            return self.text(&Place::File(target.to_owned()));
-        }
-        self.text(&beside(&self.first, target)?)
+        self.text(&place_of(target)?)
     }
 
     fn text(&self, place: &Place) -> Result<String> {
@@ -94,23 +88,17 @@ fn name_of(place: &Place) -> String {
     match place {
         Place::Web(url) => url.clone(),
         Place::File(path) => path.clone(),
-        Place::Medium { partition, path } => format!("{partition}:{path}"),
+        // As the reader names what lies beside it.
+        Place::Medium { partition, path } => format!("hd:{partition}:{path}"),
     }
 }
 
-fn beside(first: &Place, name: &str) -> Result<Place> {
-    let neighbour = |path: &str| match path.rsplit_once('/') {
-        Some((folder, _)) => format!("{folder}/{name}"),
-        None => name.to_owned(),
-    };
-    Ok(match first {
-        Place::Web(url) => Place::Web(url.parse::<Url>()?.join(name)?.to_string()),
-        Place::File(path) => Place::File(neighbour(path)),
-        Place::Medium { partition, path } => Place::Medium {
-            partition: partition.clone(),
-            path: neighbour(path),
-        },
-    })
+/// Of a name as [`name_of`] makes it.
+fn place_of(name: &str) -> Result<Place> {
+    match name.starts_with('/') {
+        true => Ok(Place::File(name.to_owned())),
+        false => super::words::place(name),
+    }
 }
 
 /// What a kickstart file does beside the installation itself; nothing where there is none.
@@ -196,4 +184,47 @@ fn put(path: &Path, content: &Content) -> Result<()> {
         Content::Edited(_) => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_a_file_is_found_by_its_name() {
+        let table = [
+            (
+                Place::Web("http://h/x/ks?a=b/c".into()),
+                "p",
+                Place::Web("http://h/x/p".into()),
+            ),
+            (Place::File("/x/ks".into()), "p", Place::File("/x/p".into())),
+            (
+                Place::File("/x/ks".into()),
+                "http://h/p",
+                Place::Web("http://h/p".into()),
+            ),
+            (
+                Place::Medium {
+                    partition: "LABEL=E".into(),
+                    path: "/x/ks".into(),
+                },
+                "y/p",
+                Place::Medium {
+                    partition: "LABEL=E".into(),
+                    path: "/x/y/p".into(),
+                },
+            ),
+        ];
+        for (first, target, expected) in table {
+            let mut found = None;
+            let text = format!("%include {target}\n");
+            kickstart::parse(&name_of(&first), &text, &mut |name| {
+                found = Some(place_of(name)?);
+                Ok(String::new())
+            })
+            .unwrap();
+            assert_eq!(found, Some(expected), "{first:?}");
+        }
+    }
 }

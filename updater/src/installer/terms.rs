@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::choice::Choice;
 use super::drives::Wish;
 use super::words::{Place, Words};
-use crate::kickstart::{Kickstart, Var};
+use crate::kickstart::Kickstart;
 use crate::types::{ChannelName, RefName};
 
 /// Of a command line, the kernel's or the program's: it goes before the file.
@@ -62,13 +62,8 @@ pub fn agree(said: &Said, kickstart: Option<&Kickstart>) -> Result<Terms> {
              a kickstart file"
         );
     };
-    if kickstart.is_some_and(|k| k.disks.var != Var::InRoot) {
-        bail!("part /var: this installer keeps /var on the root's partition");
-    }
     let channel = said.channel.clone().or(source.map(|s| s.channel.clone()));
-    let file_arguments = kickstart
-        .map(|k| k.kernel_arguments.clone())
-        .unwrap_or_default();
+    let file_arguments = kickstart.map(Kickstart::kargs).unwrap_or_default();
     Ok(Terms {
         from,
         url,
@@ -92,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_before_the_file() {
-        let text = "ostreesetup --osname=edge --remote=edge --url=http://a --ref=channel:beta\nbootloader --append=\"quiet\"\n";
+        let text = "ostreesetup --osname=edge --remote=edge --url=http://a --ref=channel:beta\nbootloader --append=\"quiet\"\nselinux --permissive\n";
         let file = parse("t.ks", text, &mut |_| bail!("none")).unwrap();
         let terms = agree(&Said::default(), Some(&file)).unwrap();
         assert_eq!(
@@ -100,7 +95,7 @@ mod tests {
             (Some("http://a"), "beta")
         );
         assert_eq!(terms.from, Place::Web("http://a".into()));
-        assert_eq!(terms.kernel_arguments, ["quiet"]);
+        assert_eq!(terms.kernel_arguments, ["quiet", "enforcing=0"]);
         let words =
             Words::parse("edge.url=http://b edge.channel=stable edge.bundle=LABEL=X").unwrap();
         let terms = agree(&Said::of_words(&words), Some(&file)).unwrap();
