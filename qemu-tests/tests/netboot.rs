@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use qemu_tests::hardware;
-use qemu_tests::lab::Lab;
+use qemu_tests::lab::{self, Lab};
 use qemu_tests::lan::{self, Servers};
 use qemu_tests::netboot::{self, SAYS};
 use qemu_tests::vm::{Cable, Firmware, Vm, VmConfig};
@@ -113,8 +113,7 @@ fn prepare_x86_64(lab: &Lab, dir: &Path) -> Result<()> {
 /// A folder with a default, a machine by its card and one by its serial number.
 fn prepare(lab: &Lab, dir: &Path, board: &str) -> Result<()> {
     let installer = netboot::stand_in(lab, board, dir)?;
-    let kickstart = dir.join("node.ks");
-    std::fs::write(&kickstart, "zerombr\n")?;
+    let kickstart = lab::workspace()?.join("kickstart/edge-node.ks");
     let file = kickstart.display();
     let card = format!("MAC={}:{file}", lan::card(NAMED).mac);
     let serial = format!("SERIAL={SERIAL}:{file}");
