@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::choice::Choice;
 use super::recipe::{Files, Recipe};
 use super::report::{Machine, Report};
 use super::target::Mounted;
