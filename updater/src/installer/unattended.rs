@@ -2,11 +2,12 @@
 //! and a kickstart file, tells what happens, and says how the machine is to go on.
 
 use std::fs;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::choice::Choice;
@@ -15,7 +16,7 @@ use super::report::{Machine, Report};
 use super::target::Mounted;
 use super::terms::{self, Said};
 use super::words::{Action, Finish, OnError, Place, Words};
-use super::{Installed, Order, Step, drives, medium, scripts};
+use super::{Installed, Order, Plan, Step, drives, medium, scripts};
 use crate::board;
 use crate::device::ROOTS_IN_TREE;
 use crate::exit::{self, Exit};
@@ -173,6 +174,9 @@ fn install_by(
     for line in plan.to_string().lines() {
         report.tell("plan", line);
     }
+    if kickstart.is_none() && words.disk.is_none() && !plan.drive.partitions.is_empty() {
+        ask(&plan, report)?;
+    }
     let recipe = Recipe {
         kickstart,
         root,
@@ -187,6 +191,21 @@ fn install_by(
     )?;
     report.tell("installed", &summary(&installed));
     Ok(finish(words, kickstart))
+}
+
+/// Nobody has named the disk or said that it may be erased: it takes a person to say so.
+fn ask(plan: &Plan, report: &Report) -> Result<()> {
+    let device = plan.drive.device.display().to_string();
+    report.tell("asking", &format!("type {device} to erase it and to go on"));
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line);
+    read.context("reading the answer")?;
+    match line.trim() == device {
+        true => Ok(()),
+        false => bail!(
+            "nothing was changed: edge.disk= on the kernel's command line or a kickstart file lets {device} be erased"
+        ),
+    }
 }
 
 fn finish(words: &Words, kickstart: Option<&Kickstart>) -> Finish {
