@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use edge_ota::cmd::Cmd;
 use edge_ota::types::{CommitChecksum, Slot};
 use qemu_tests::hardware;
-use qemu_tests::lab::Lab;
+use qemu_tests::lab::{Lab, NOWHERE};
 use qemu_tests::lan::{self, Servers};
 use qemu_tests::netboot;
 use qemu_tests::node::expect_settled;
 use qemu_tests::site::Site;
 use qemu_tests::status::State;
-use qemu_tests::vm::{BOOT, Cable, Firmware, HOST, Vm, VmConfig};
+use qemu_tests::vm::{BOOT, Cable, Firmware, HOST, Medium, Vm, VmConfig};
 use qemu_tests::web::Web;
 
 /// From power on to a disk that is whole, under emulation, on a busy machine.
@@ -109,6 +109,48 @@ fn install_refuses_a_disk_that_is_too_small() -> Result<()> {
     })
 }
 
+/// A disc with the installer and the release, in a machine without a network of ours.
+#[test]
+fn install_from_a_disc() -> Result<()> {
+    let lab = Lab::open("x86_64")?;
+    let dir = lab.runs.join("install_from_a_disc");
+    fs::create_dir_all(&dir)?;
+    let site = lab.site.copy_to(&dir.join("site"))?;
+    let iso = dir.join("edge.iso");
+    site.edge_build("installer")
+        .args(["--board", &site.board, "--url", NOWHERE])
+        .args(["--append", "edge.disk=/dev/vda", "--out"])
+        .arg(dir.join("installer"))
+        .arg("--iso")
+        .arg(&iso)
+        .run()?;
+    let disk = netboot::empty_disk(&dir)?;
+    let config = VmConfig {
+        medium: Some(Medium::Disc(iso)),
+        ..VmConfig::new(
+            &hardware::board("x86_64")?,
+            dir.clone(),
+            disk,
+            lab.ssh_key.clone(),
+        )?
+    };
+    let mut vm = Vm::start(config)?;
+    let act = |vm: &mut Vm| -> Result<()> {
+        vm.console.wait_for_text("edge-ota: installed: ", INSTALL)?;
+        let status = vm.wait_for_report(BOOT)?;
+        expect_settled(&status, Slot::A, &lab.base)?;
+        vm.wait_for_ssh(BOOT)?;
+        let source = vm.ask("cat /etc/edge-ota/config.d/10-source.toml")?;
+        ensure!(source.contains(NOWHERE), "{source}");
+        Ok(())
+    };
+    match act(&mut vm) {
+        Ok(()) => vm.quit()?,
+        Err(e) => return Err(e.context(vm.last_words()?)),
+    }
+    fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
+}
+
 /// The percentage in a line such as `pulling: 270 of 1188 objects`, once the number of objects is known.
 fn pulled(line: &str) -> Option<u64> {
     let (_, rest) = line.split_once("pulling: ")?;
@@ -138,7 +180,7 @@ fn prepare(lab: &Lab, dir: &Path) -> Result<()> {
         .run()?;
     let kickstart = kickstart.display().to_string();
     let orders = ["--kickstart", kickstart.as_str()];
-    netboot::folder(lab, dir, &lan::url(), &[installer], &orders)?;
+    netboot::folder(dir, &lan::url(), &[installer], &orders)?;
     fs::write(dir.join("base"), lab.base.as_str())?;
     fs::copy(&lab.ssh_key, dir.join("id"))?;
     Ok(())
