@@ -111,7 +111,7 @@ fn install_from_a_disc() -> Result<()> {
     let lab = Lab::open("x86_64")?;
     let dir = lab.runs.join("install_from_a_disc");
     let disc = disc::make(&lab.site, NOWHERE, &dir)?;
-    let (vm, _) = disc::install(&disc, "x86_64", &lab.ssh_key, &dir)?;
+    let (mut vm, _) = disc::install(&disc, "x86_64", &lab.ssh_key, &dir)?;
     vm.wait_for_ssh(BOOT)?;
     let source = vm.ask("cat /etc/edge-ota/config.d/10-source.toml")?;
     ensure!(source.contains(NOWHERE), "{source}");
