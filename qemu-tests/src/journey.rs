@@ -30,7 +30,7 @@ const POCKETS: [&str; 2] = ["trixie-updates", "trixie-security"];
 pub struct Journey {
     pub site: Site,
     work: PathBuf,
-    ssh_key: PathBuf,
+    pub ssh_key: PathBuf,
 }
 
 /// A published release and the next one, which is not published yet.

@@ -4,6 +4,7 @@
 
 pub use edge_build::machine::wait;
 
+pub mod disc;
 pub mod disk;
 pub mod figures;
 pub mod hardware;

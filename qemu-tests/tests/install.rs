@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use edge_ota::cmd::Cmd;
 use edge_ota::types::{CommitChecksum, Slot};
+use qemu_tests::disc::{self, INSTALL, MEMORY};
 use qemu_tests::hardware;
 use qemu_tests::lab::{Lab, NOWHERE};
 use qemu_tests::lan::{self, Servers};
@@ -14,15 +14,11 @@ use qemu_tests::netboot;
 use qemu_tests::node::expect_settled;
 use qemu_tests::site::Site;
 use qemu_tests::status::State;
-use qemu_tests::vm::{BOOT, Cable, Firmware, HOST, Medium, Vm, VmConfig};
+use qemu_tests::vm::{BOOT, Cable, Firmware, HOST, Vm, VmConfig};
 use qemu_tests::web::Web;
 
-/// From power on to a disk that is whole, under emulation, on a busy machine.
-const INSTALL: Duration = Duration::from_secs(1200);
 /// Where the site is served.
 const PORT: u16 = 8080;
-/// What an installation must do with.
-const MEMORY: u32 = 256;
 
 #[test]
 fn a_machine_with_bios_installs_itself_over_the_network() -> Result<()> {
@@ -109,45 +105,17 @@ fn install_refuses_a_disk_that_is_too_small() -> Result<()> {
     })
 }
 
-/// A disc with the installer and the release, in a machine without a network of ours.
+/// The release comes from the disc; there is no network that could bring it.
 #[test]
 fn install_from_a_disc() -> Result<()> {
     let lab = Lab::open("x86_64")?;
     let dir = lab.runs.join("install_from_a_disc");
-    fs::create_dir_all(&dir)?;
-    let site = lab.site.copy_to(&dir.join("site"))?;
-    let iso = dir.join("edge.iso");
-    site.edge_build("installer")
-        .args(["--board", &site.board, "--url", NOWHERE])
-        .args(["--append", "edge.disk=/dev/vda", "--out"])
-        .arg(dir.join("installer"))
-        .arg("--iso")
-        .arg(&iso)
-        .run()?;
-    let disk = netboot::empty_disk(&dir)?;
-    let config = VmConfig {
-        medium: Some(Medium::Disc(iso)),
-        ..VmConfig::new(
-            &hardware::board("x86_64")?,
-            dir.clone(),
-            disk,
-            lab.ssh_key.clone(),
-        )?
-    };
-    let mut vm = Vm::start(config)?;
-    let act = |vm: &mut Vm| -> Result<()> {
-        vm.console.wait_for_text("edge-ota: installed: ", INSTALL)?;
-        let status = vm.wait_for_report(BOOT)?;
-        expect_settled(&status, Slot::A, &lab.base)?;
-        vm.wait_for_ssh(BOOT)?;
-        let source = vm.ask("cat /etc/edge-ota/config.d/10-source.toml")?;
-        ensure!(source.contains(NOWHERE), "{source}");
-        Ok(())
-    };
-    match act(&mut vm) {
-        Ok(()) => vm.quit()?,
-        Err(e) => return Err(e.context(vm.last_words()?)),
-    }
+    let disc = disc::make(&lab.site, NOWHERE, &dir)?;
+    let (vm, _) = disc::install(&disc, "x86_64", &lab.ssh_key, &dir)?;
+    vm.wait_for_ssh(BOOT)?;
+    let source = vm.ask("cat /etc/edge-ota/config.d/10-source.toml")?;
+    ensure!(source.contains(NOWHERE), "{source}");
+    vm.quit()?;
     fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -13,6 +14,7 @@ use edge_build::size;
 use edge_build::treefile::Suite;
 use edge_ota::cmd::Cmd;
 use edge_ota::types::CommitChecksum;
+use qemu_tests::disc;
 use qemu_tests::figures::Figures;
 use qemu_tests::journey::{COMPOSE, IMAGE, INITRAMFS, INSTALLING, Journey};
 use qemu_tests::lab;
@@ -30,6 +32,7 @@ const ONE_FILE: &str = "compose with one file more, warm";
 const COMMITTING: &str = "compose: committing";
 const OSTREE_COMMIT: &str = "ostree commit --tree=dir of the same tree";
 const MKE2FS: &str = "mke2fs -d of the same tree";
+const INSTALLER: &str = "making the installer and a disc";
 const DRACUT: &str = "dracut's initramfs of the same tree";
 
 const HEAD: &str = "# Figures\n\nThe last measures of `make bench`, all of one run: edge-node, composed without the \
@@ -39,7 +42,7 @@ const REMARKS: &str = "\
 Goals: compose ÷ plain mmdebstrap ≤ 1.6; compose ÷ compose of x86_64 ≤ 6 for aarch64 and ≤ 4 for armhf; initramfs
 within 5 s and, on armhf, ≤ 12 MB; a warm compose with one package more ≤ 0.25 of a cold one, with one file more ≤ 10 s;
 the commit ≤ 0.8 of ostree's; a raw image ≤ 1.2 of mke2fs -d; the tree of armhf without the container runtime ≤ 200 MB; first boot to good within
-60 s on x86_64; peak memory of an upgrade ≤ 64 MiB.
+60 s on x86_64; peak memory of an upgrade ≤ 64 MiB; the installer ≤ 40 MB on x86_64 and ≤ 20 MB on armhf.
 
 For another architecture than the host's, the packages' scripts and dpkg run under emulation: all of that is within
 \"installing packages\", everything else is the host's own work. dracut's time is of a compose of its own, for the tree
@@ -96,6 +99,7 @@ fn measure(board: &str, work: &Path, figures: &mut Figures) -> Result<()> {
             figures.note(board, &format!("{what} ÷ the same on {host}"), ratio);
         }
     }
+    installer(&journey, board == *host, work, figures)?;
     let mut vm = journey.boot(&releases.first, figures)?;
     journey.upgrade(&mut vm, &releases.second, figures)?;
     vm.quit()?;
@@ -108,6 +112,35 @@ fn measure(board: &str, work: &Path, figures: &mut Figures) -> Result<()> {
         figures.note(board, &format!("{DRACUT} ÷ ours"), ratio);
     }
     Ok(())
+}
+
+/// What a machine loads before it has a system; where it is emulated best, how long it takes until it has one.
+fn installer(journey: &Journey, tried: bool, work: &Path, figures: &mut Figures) -> Result<()> {
+    let board = &journey.site.board;
+    let dir = work.join(format!("installer-{board}"));
+    let disc = figures.time(board, INSTALLER, || {
+        disc::make(&journey.site, lab::NOWHERE, &dir)
+    })?;
+    let bytes = |part: &str| disc.said[part]["bytes"].as_u64();
+    let size = bytes("kernel").zip(bytes("initramfs"));
+    let (kernel, initramfs) = size.context("the installer says no sizes")?;
+    figures.note(
+        board,
+        "installer: kernel and initramfs",
+        megabytes(kernel + initramfs),
+    );
+    if tried {
+        let (vm, times) = disc::install(&disc, board, &journey.ssh_key, &dir)?;
+        vm.quit()?;
+        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+        figures.note(
+            board,
+            "empty disk to good, from a disc, with 256 MiB",
+            seconds(times.whole),
+        );
+        figures.note(board, "of it in the installer", seconds(times.installing));
+    }
+    fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
 }
 
 fn sizes(journey: &Journey, commit: &CommitChecksum, figures: &mut Figures) -> Result<()> {
