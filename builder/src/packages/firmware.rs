@@ -100,13 +100,14 @@ pub fn core(from: &Bios) -> String {
 }
 
 /// What the core does: it runs the script that the signed GRUB runs under UEFI, from the disk that it was itself
-/// loaded from. Without the script a machine starts over; there is no prompt.
+/// loaded from. Without the script it gives way to the next boot device, as UEFI does with a disk that an installation
+/// has begun; there is no prompt.
 const EARLY: &str =
-    "configfile $prefix/grub.cfg\necho 'edge-ota: no boot script'\nsleep 10\nreboot\n";
+    "configfile $prefix/grub.cfg\necho 'edge-ota: no boot script'\nsleep 10\nexit\nreboot\n";
 
 /// What the script needs; they bring the modules that they depend on.
 const MODULES: &str = "biosdisk part_gpt fat ext2 normal configfile test true regexp probe loadenv linux boot \
-                       serial terminal echo sleep reboot";
+                       serial terminal echo sleep minicmd reboot";
 
 const HEAD: &str = "set -eu\ncd \"$2\"\n";
 

@@ -60,8 +60,9 @@ pub fn of_tree(tree: &Path) -> Result<Vec<Blob>> {
     Ok(blobs)
 }
 
+/// What machines look for first comes last, for it leads to the others.
 pub fn write(disk: &Path, blobs: &[Blob]) -> Result<()> {
-    for blob in blobs {
+    for blob in blobs.iter().rev() {
         let bytes =
             fs::read(&blob.path).with_context(|| format!("reading {}", blob.path.display()))?;
         crate::durable::overwrite(disk, blob.offset, &bytes)?;
