@@ -16,6 +16,9 @@ use crate::kickstart::{RunsIn, Script};
 /// Where a script lies while it runs, below the root of the system it runs in.
 const PLACE: &str = "run/edge-kickstart";
 
+/// The system's, and where an installer has its own chroot.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/run/busybox";
+
 /// The system that is being installed, as a script of it sees it.
 pub struct Installed<'a> {
     /// The deployment's folder.
@@ -67,7 +70,7 @@ fn in_system(script: &Script, installed: &Installed) -> Result<()> {
         .arg(installed.tree)
         .arg(&script.interpreter)
         .arg(format!("/{PLACE}"))
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin");
+        .env("PATH", PATH);
     execute(command, log.as_deref())
 }
 

@@ -69,10 +69,10 @@ impl Target {
             BootFlavour::Grub => self.write_esp(tree)?,
             BootFlavour::Uboot => self.write_script(tree)?,
         }
+        firmware::write(&self.disk.device, &blobs)?;
         let Self { boot, root, .. } = self;
         boot.unmount()?;
-        root.unmount()?;
-        firmware::write(&self.disk.device, &blobs)
+        root.unmount()
     }
 
     fn write_esp(&self, tree: &Path) -> Result<()> {
