@@ -36,9 +36,9 @@ use table::Table;
 
 const STATE_DIR: &str = "lib/edge-ota";
 const DETACHED_CAP: u64 = 64 << 10;
-/// What another installer keeps on the boot partition.
-const THEIR_BOOT: [&str; 8] = [
-    "efi", "extlinux", "grub", "grub2", "loader", "loader.0", "loader.1", "ostree",
+/// What another installer keeps on the boot partition, but for `efi`, on which the ESP is mounted.
+const THEIR_BOOT: [&str; 7] = [
+    "extlinux", "grub", "grub2", "loader", "loader.0", "loader.1", "ostree",
 ];
 
 pub struct Order<'a> {
