@@ -13,6 +13,10 @@ use crate::durable;
 use crate::media::layout::Layout;
 use crate::media::{self, Place, filesystems, firmware, loader, uboot};
 
+/// For a BIOS that boots the disk before it is whole: `int 18h`, which goes on to the next device, else `hlt` for ever. A
+/// boot sector without code would be run.
+const NEXT_DEVICE: &[u8] = &[0xcd, 0x18, 0xf4, 0xeb, 0xfd];
+
 pub struct Target {
     disk: Disk,
     layout: Layout,
@@ -27,6 +31,7 @@ impl Target {
     pub fn make(root: &Path, device: &Path, layout: Layout, work: &Path) -> Result<Self> {
         media::partition(device, &layout)
             .with_context(|| format!("partitioning {}", device.display()))?;
+        durable::overwrite(device, 0, NEXT_DEVICE)?;
         let disk = Disk::on(root, device)?;
         let at = |name: &str| disk.partition(name).map(|p| p.device.clone());
         let (boot, root) = (at(PART_BOOT)?, at(PART_ROOT)?);
