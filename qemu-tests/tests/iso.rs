@@ -64,7 +64,8 @@ fn starts(dir: &Path, firmware: Firmware, medium: Medium) -> Result<()> {
 
 /// The lab's site and a stand-in for the installer.
 fn medium(lab: &Lab, dir: &Path) -> Result<PathBuf> {
-    let installer = netboot::stand_in(lab, "x86_64", dir)?;
+    netboot::stand_in(lab, "x86_64", dir)?;
+    let installer = netboot::installer_dir(dir, "x86_64");
     let efi = dir.join("efi");
     copy_efi(lab, &efi)?;
     let out = dir.join("edge.iso");
