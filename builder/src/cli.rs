@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use edge_build::image::Format;
+use edge_build::provision::iso::Label;
 use edge_build::sbom;
 use edge_ota::types::{BoardName, ChannelName, CommitChecksum, Sequence};
 
@@ -374,12 +375,21 @@ pub struct Installer {
     /// A kickstart file to carry, used unless the kernel's arguments name another
     #[arg(long, value_name = "FILE")]
     pub kickstart: Option<PathBuf>,
+    /// Where devices look for releases, unless a kickstart file says it
+    #[arg(long)]
+    pub url: Option<String>,
     /// A kernel argument for the installer; may be repeated
     #[arg(long = "append", value_name = "ARGUMENT")]
     pub kernel_arguments: Vec<String>,
     /// A folder for vmlinuz, initramfs.img and installer.json
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Make an image for a disc or a stick too, with the installer and all that --repo lies beside
+    #[arg(long, value_name = "FILE")]
+    pub iso: Option<PathBuf>,
+    /// The name of that medium
+    #[arg(long, value_name = "LABEL", default_value = "EDGE")]
+    pub label: Label,
     /// Print a summary as JSON
     #[arg(long)]
     pub json: bool,

@@ -21,7 +21,7 @@ use crate::variant;
 pub const SAYS: &str = "edge-stand-in:";
 
 /// Makes the folder of a board's stand-in, as `edge-build installer` makes one.
-pub fn stand_in(lab: &Lab, board: &str, dir: &Path) -> Result<PathBuf> {
+pub fn stand_in(lab: &Lab, board: &str, dir: &Path) -> Result<()> {
     let (site, commit) = commit_of(lab, board, dir)?;
     let board = hardware::board(board)?;
     let release = kernel_of(&site, &commit)?;
@@ -29,7 +29,7 @@ pub fn stand_in(lab: &Lab, board: &str, dir: &Path) -> Result<PathBuf> {
         let path = format!("usr/lib/modules/{release}/{name}");
         variant::read_file(&site.repo(), &commit, &path)
     };
-    let out = dir.join(format!("installer-{}", board.name));
+    let out = installer_dir(dir, board.name.as_str());
     fs::create_dir_all(&out)?;
     fs::write(out.join("vmlinuz"), read("vmlinuz")?)?;
     fs::write(out.join("initramfs.img"), talking(read("initramfs.img")?))?;
@@ -37,24 +37,23 @@ pub fn stand_in(lab: &Lab, board: &str, dir: &Path) -> Result<PathBuf> {
         out.join("installer.json"),
         description(&out, &board, &commit)?,
     )?;
-    Ok(out)
+    Ok(())
+}
+
+/// Where it lies in the folder of a case.
+pub fn installer_dir(dir: &Path, board: &str) -> PathBuf {
+    dir.join(format!("installer-{board}"))
 }
 
 /// `edge-build pxe` over these installers, in `dir`; `more` are its further arguments.
-pub fn folder(
-    lab: &Lab,
-    dir: &Path,
-    url: &str,
-    installers: &[PathBuf],
-    more: &[&str],
-) -> Result<PathBuf> {
+pub fn folder(dir: &Path, url: &str, installers: &[PathBuf], more: &[&str]) -> Result<PathBuf> {
     let installers: Vec<_> = installers
         .iter()
         .map(|dir| dir.display().to_string())
         .collect();
-    let out = dir.join("pxe");
-    Cmd::new(&lab.site.builder)
-        .current_dir(lab::workspace()?)
+    let (out, workspace) = (dir.join("pxe"), lab::workspace()?);
+    Cmd::new(lab::builder(&workspace))
+        .current_dir(&workspace)
         .args(["pxe", "--installer", &installers.join(","), "--url", url])
         .args(more)
         .arg("--out")

@@ -309,6 +309,14 @@ impl Vm {
             .to_owned())
     }
 
+    /// As [`Vm::ask`], by another user who has root's key.
+    pub fn ask_as(&self, user: &str, line: &str) -> Result<String> {
+        let text = self
+            .ssh_command_as(user, line, &["-o", "ConnectTimeout=60"])
+            .text();
+        Ok(text?.trim_end().to_owned())
+    }
+
     /// Runs a shell line as root, for its exit code.
     pub fn exit_code(&self, line: &str) -> Result<i32> {
         let output = self.ssh(line)?;
@@ -387,6 +395,10 @@ impl Vm {
     }
 
     fn ssh_command(&self, line: &str, options: &[&str]) -> Cmd {
+        self.ssh_command_as("root", line, options)
+    }
+
+    fn ssh_command_as(&self, user: &str, line: &str, options: &[&str]) -> Cmd {
         Cmd::new("timeout")
             .args([
                 COMMAND_SECONDS,
@@ -407,8 +419,8 @@ impl Vm {
             .args(options)
             .arg("-i")
             .arg(&self.config.ssh_key)
-            .args(["-p", &self.ssh.port.to_string()])
-            .args([&format!("root@{}", self.ssh.host), line])
+            .args(["-p", &self.ssh.port.to_string(), "-l", user])
+            .args([&self.ssh.host, line])
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use qemu_tests::hardware;
-use qemu_tests::lab::Lab;
+use qemu_tests::lab::{self, Lab};
 use qemu_tests::lan::{self, Servers};
 use qemu_tests::netboot::{self, SAYS};
 use qemu_tests::vm::{Cable, Firmware, Vm, VmConfig};
@@ -22,10 +22,24 @@ const SERIAL: &str = "EDGE-77";
 #[test]
 fn pxe_by_bios() -> Result<()> {
     lan::case("pxe_by_bios", prepare_x86_64, |dir| {
-        let lan = Lan::start(dir, "x86_64", Firmware::Bios, Ok)?;
-        lan.all_are_told_their_kickstart()
+        let lan = Lan::start(dir, "x86_64", Firmware::Bios, |conf| {
+            lan::replaced(&conf, PLAIN_CARD)
+        })?;
+        lan.all_are_told_their_kickstart()?;
+        lan.served("undionly.kpxe")
     })
 }
+
+/// The card's own program is an iPXE in QEMU. It is given what the programs of other cards get, and told apart by the
+/// start of its option 175: bus id, version, and the first of its features.
+const PLAIN_CARD: &[(&str, &str)] = &[
+    (
+        "dhcp-match=set:ipxe,175",
+        "dhcp-match=set:card,175,b1:05:01:*:*:*:*:eb:03:01:00:00:17\ndhcp-match=set:ipxe,175",
+    ),
+    ("dhcp-boot=tag:ipxe,", "dhcp-boot=tag:ipxe,tag:!card,"),
+    ("tag:!ipxe,tag:bios", "tag:card,tag:bios"),
+];
 
 #[test]
 fn pxe_by_uefi() -> Result<()> {
@@ -47,14 +61,14 @@ fn pxe_by_uefi_with_secure_boot() -> Result<()> {
     })
 }
 
-/// QEMU's own network: its TFTP server gives iPXE, which finds its script beside it.
+/// QEMU's own network: its TFTP server gives the card's own iPXE the script and all that it names.
 #[test]
 fn pxe_by_the_tftp_of_qemu() -> Result<()> {
     lan::case("pxe_by_the_tftp_of_qemu", prepare_x86_64, |dir| {
         let lan = Lan::start(dir, "x86_64", Firmware::Bios, Ok)?;
         let cable = Cable::OwnWithTftp {
             dir: dir.join("pxe"),
-            file: "undionly.kpxe".to_owned(),
+            file: "boot.ipxe".to_owned(),
         };
         lan.starts("tftp", cable, "other")?.is("default")
     })
@@ -82,13 +96,22 @@ fn pxe_by_ipxe_on_arm64() -> Result<()> {
     })
 }
 
+/// U-Boot of QEMU has one address, whatever its card has; so the folder is made again, without a machine's own.
 #[test]
 fn pxe_by_uboot_on_armhf() -> Result<()> {
-    let prepare = |lab: &Lab, dir: &Path| prepare(lab, dir, "armhf");
+    const BOARD: &str = "armhf";
+    const CARD: &str = "52:52:52:52:52:52";
+    let prepare = |lab: &Lab, dir: &Path| {
+        netboot::stand_in(lab, BOARD, dir)?;
+        folder(dir, BOARD, &[format!("MAC={CARD}")])
+    };
     lan::case("pxe_by_uboot_on_armhf", prepare, |dir| {
-        let lan = Lan::start(dir, "armhf", Firmware::Plain, Ok)?;
-        lan.is_told_by_card()?;
-        lan.is_told_the_default()
+        let lan = Lan::start(dir, BOARD, Firmware::Plain, Ok)?;
+        let cable = || Cable::Lan(lan::card(OTHER));
+        let named = lan.starts("card", cable(), "other")?;
+        named.is(&CARD.replace(':', "-"))?;
+        folder(dir, BOARD, &[])?;
+        lan.starts("default", cable(), "other")?.is("default")
     })
 }
 
@@ -98,21 +121,22 @@ fn prepare_x86_64(lab: &Lab, dir: &Path) -> Result<()> {
 
 /// A folder with a default, a machine by its card and one by its serial number.
 fn prepare(lab: &Lab, dir: &Path, board: &str) -> Result<()> {
-    let installer = netboot::stand_in(lab, board, dir)?;
-    let kickstart = dir.join("node.ks");
-    std::fs::write(&kickstart, "zerombr\n")?;
-    let file = kickstart.display();
-    let card = format!("MAC={}:{file}", lan::card(NAMED).mac);
-    let serial = format!("SERIAL={SERIAL}:{file}");
-    let orders = [
-        "--kickstart",
-        &file.to_string(),
-        "--host",
-        &card,
-        "--host",
-        &serial,
-    ];
-    netboot::folder(lab, dir, &lan::url(), &[installer], &orders).map(drop)
+    netboot::stand_in(lab, board, dir)?;
+    let card = format!("MAC={}", lan::card(NAMED).mac);
+    folder(dir, board, &[card, format!("SERIAL={SERIAL}")])
+}
+
+/// With a default, and a kickstart for each of these machines.
+fn folder(dir: &Path, board: &str, machines: &[String]) -> Result<()> {
+    let kickstart = lab::workspace()?.join("kickstart/edge-node.ks");
+    let kickstart = kickstart.display().to_string();
+    let mut orders = vec!["--kickstart".to_owned(), kickstart.clone()];
+    for machine in machines {
+        orders.extend(["--host".to_owned(), format!("{machine}:{kickstart}")]);
+    }
+    let orders: Vec<&str> = orders.iter().map(String::as_str).collect();
+    let installers = [netboot::installer_dir(dir, board)];
+    netboot::folder(dir, &lan::url(), &installers, &orders).map(drop)
 }
 
 struct Lan<'a> {

@@ -136,10 +136,14 @@ pub struct Install {
     #[arg(long)]
     pub url: Option<String>,
     /// A folder that holds the same, to install from instead of the URL
-    #[arg(long, value_name = "DIR", required_unless_present = "url")]
+    #[arg(long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
-    #[arg(long, default_value = "stable")]
-    pub channel: ChannelName,
+    /// [default: the kickstart file's, or stable]
+    #[arg(long)]
+    pub channel: Option<ChannelName>,
+    /// A kickstart file; what is said here goes before it
+    #[arg(long, value_name = "FILE")]
+    pub kickstart: Option<PathBuf>,
     /// [default: that of the running system]
     #[arg(long)]
     pub board: Option<BoardName>,

@@ -113,6 +113,8 @@ pub enum Stop {
     },
     #[error("{0} things are damaged: 'edge-ota repair' repairs them")]
     Damaged(usize),
+    #[error("the server with the good objects could not be read")]
+    Unreachable,
     #[error("{0} things could not be repaired")]
     Unrepaired(usize),
     #[error("another edge-ota is at work")]
@@ -186,6 +188,7 @@ fn of_stop(stop: &Stop) -> Exit {
         Stop::HealthFailed(_) => Exit::HealthFailed,
         Stop::Damaged(_) => Exit::Damaged,
         Stop::Unrepaired(_) => Exit::Unrepaired,
+        Stop::Unreachable => Exit::Network,
         Stop::NoSpace { .. } => Exit::NoSpace,
         Stop::Locked => Exit::Locked,
         Stop::NothingNew => Exit::NothingNew,

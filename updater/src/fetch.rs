@@ -105,6 +105,19 @@ impl Source {
         }
     }
 
+    /// Reads one file by its own URL, which may have a query.
+    pub fn fetch_url(url: &Url, cap: u64, limits: Limits) -> anyhow::Result<Vec<u8>> {
+        let request = Request {
+            url: url.clone(),
+            cap,
+            total: limits.total,
+            start: Instant::now(),
+        };
+        let source = Self::new(Location::Web(url.clone()), limits)?;
+        let response = request.send(source.client.get(url.clone()))?;
+        Ok(request.body(response)?)
+    }
+
     /// As [`Source::get`]; `None` when there is no such file.
     pub fn get_if_there(&self, path: &str, cap: u64) -> Result<Option<Vec<u8>>, FetchError> {
         match self.get(path, cap) {

@@ -3,7 +3,6 @@
 mod cli;
 mod commands;
 mod progress;
-mod setup;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,7 +40,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Repair(args) => commands::repair::run(root, args),
         Command::Mark(Mark::Good) => verdict::good(&mut Device::open_to_write(root)?),
         Command::Mark(Mark::Bad { reason }) => mark_bad(root, reason),
-        Command::Install(args) => setup::install(root, args),
+        Command::Install(args) => commands::install::run(root, args),
         Command::Agent(agent) => act(root, agent),
     }
 }
@@ -56,7 +55,7 @@ fn act(root: &Path, agent: &Agent) -> Result<()> {
         Agent::Good => verdict::good(&mut open()?),
         Agent::Finalize => upgrade::arm(&mut open()?).map(drop),
         Agent::Deadline => verdict::deadline(open, deadline(root)),
-        Agent::Installer => setup::unattended(root),
+        Agent::Installer => commands::install::unattended(root),
     }
 }
 

@@ -28,12 +28,16 @@ const GROWN_TO: &str = "root-grown-to";
 /// reported and tried again at the next boot.
 pub fn at_boot(device: &mut Device) -> Result<()> {
     settle(device)?;
-    for chore in [firstboot::run, firstboot::name, own_ids, grow] {
+    for chore in [firstboot::run, name, own_ids, grow] {
         if let Err(error) = chore(device) {
             output::say(format_args!("edge-ota: {error:#}"));
         }
     }
     Ok(())
+}
+
+fn name(device: &Device) -> Result<()> {
+    firstboot::name(device).map(drop)
 }
 
 fn own_ids(device: &Device) -> Result<()> {

@@ -48,9 +48,6 @@ pub struct Generate {
     /// A script to run in the system that was installed
     #[arg(long = "kickstart-post", value_name = "FILE")]
     pub post: Option<PathBuf>,
-    /// Give /var a partition of this size
-    #[arg(long, value_name = "SIZE", value_parser = super::bytes)]
-    pub var: Option<u64>,
     /// The file to write [default: print it]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

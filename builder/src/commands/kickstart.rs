@@ -36,7 +36,6 @@ pub fn generate(cli: &Cli, args: &cli::kickstart::Generate) -> Result<()> {
         hostname: args.hostname.as_deref(),
         ssh_keys: &keys,
         post: post.as_deref(),
-        var: args.var.map(|bytes| bytes.div_ceil(1 << 20)),
     };
     let text = kickstart::generate(&request)?;
     let Some(out) = &args.out else {

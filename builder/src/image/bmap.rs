@@ -111,6 +111,7 @@ fn xml(size: u64, ranges: &[(Range<u64>, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init)]
     use super::*;
     use edge_ota::cmd::Cmd;
     use edge_ota::media::layout::layout;

@@ -73,6 +73,7 @@ fn parse_range(text: &str) -> Result<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init)]
     use super::*;
 
     fn said(count: u64, free: u64, groups: &[&str]) -> String {

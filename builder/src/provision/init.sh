@@ -158,7 +158,8 @@ while :; do
         shell)
             say "this is a shell; its end begins the installation again"
             setsid cttyhack sh -i
-            sleep "$PAUSE"
+            # Nobody is there where it ends by itself.
+            sleep "$PATIENCE"
             ;;
         *) finish "$next" ;;
     esac

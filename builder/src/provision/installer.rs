@@ -23,6 +23,8 @@ use crate::tree::kernel;
 /// What `installer.json` beside the files says.
 pub const FILE: &str = "installer.json";
 const FORMAT: u64 = 1;
+/// A machine that panics starts over. A tmpfs takes half of the memory at most: too little of 256 MB.
+const KERNEL_ARGUMENTS: &[&str] = &["panic=30", "rootfstype=ramfs"];
 
 pub struct Request<'a> {
     pub board: &'a Board,
@@ -134,7 +136,7 @@ fn write(
         })
     };
     let mut kernel_arguments = request.board.kargs();
-    kernel_arguments.push("panic=30".to_owned());
+    kernel_arguments.extend(KERNEL_ARGUMENTS.iter().map(|&argument| argument.to_owned()));
     if request.kickstart.is_some() {
         kernel_arguments.push(format!("inst.ks=file:/{}", ramdisk::KICKSTART));
     }

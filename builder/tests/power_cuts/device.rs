@@ -179,6 +179,35 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// As `reset::prepare`.
+    fn reset(&mut self) -> Result<()> {
+        let slot = self.booted.slot().context("nothing was booted")?;
+        let files = [slot, slot.other()].map(|slot| self.boot.slot_file(slot));
+        let [running, other] = files;
+        let (running, other) = (running?.context("the slot is empty")?, other?);
+        let mut keep = vec![running.deployment.clone()];
+        keep.extend(other.map(|file| file.deployment));
+        let new = self.sysroot.deploy(&running.commit, None, &keep)?;
+        install::copy_boot_files(&self.sysroot, &mut self.boot, &new.id)?;
+        self.sysroot.link_slot(slot, &new.id)?;
+        install::restore_bootable(&self.sysroot, &mut self.boot, slot, &new).map(drop)
+    }
+
+    /// As `reset::at_boot`; `from` is what ran before.
+    fn finish_reset(&mut self, from: &str) -> Result<()> {
+        let slot = self.booted.slot().context("nothing was booted")?;
+        let booted = self
+            .sysroot
+            .slot_deployment(slot)?
+            .context("no deployment")?;
+        if booted.id == from {
+            return Ok(());
+        }
+        install::restore_bootable(&self.sysroot, &mut self.boot, slot, &booted)?;
+        self.sysroot.unpin(from)?;
+        install::drop_unused(&self.sysroot, &mut self.boot)
+    }
+
     fn slot_file(&self, slot: Slot) -> Result<SlotFile> {
         self.boot
             .slot_file(slot)?
@@ -332,6 +361,50 @@ fn every_step_leaves_the_old_system_or_the_new_one() {
         install::go_back(&mut node.boot, Slot::A)
     });
     assert_eq!(back.power_on(), Booted::Default(Slot::A));
+}
+
+/// A reset writes the slot that runs: whatever comes between, it boots, and the other slot stays.
+#[test]
+fn a_reset_that_is_cut_leaves_a_system_and_the_other_slot() {
+    let releases = Releases::make(2);
+    let [zero, one] = releases.commits.as_slice() else {
+        unreachable!()
+    };
+    let mut good = Node::empty(&releases);
+    good.install_first(zero).unwrap();
+    good.power_on();
+    good.upgrade(one).unwrap();
+    good.power_on();
+    good.good().unwrap();
+    good.power_on();
+    let other = good.slot_file(Slot::A).unwrap();
+    let from = good.slot_file(Slot::B).unwrap().deployment;
+    fs::write(good.sysroot.deployment_dir(&from).join("etc/mine"), "mine").unwrap();
+
+    for changes in 0.. {
+        let mut node = good.copy();
+        node.boot.changes_left = Some(changes);
+        let done = node.reset().is_ok();
+        for _ in 0..2 {
+            assert_eq!(
+                node.power_on(),
+                Booted::Default(Slot::B),
+                "cut after {changes}"
+            );
+            node.finish_reset(&from).unwrap();
+            node.check_booted(&[one]).unwrap();
+        }
+        assert_eq!(node.slot_file(Slot::A).unwrap(), other);
+        install::verified_slot(&node.sysroot, &node.boot, Slot::A).unwrap();
+        let running = node.slot_file(Slot::B).unwrap().deployment;
+        let edited = node.sysroot.deployment_dir(&running).join("etc/mine");
+        assert_eq!(edited.exists(), running == from);
+        if done {
+            assert!(changes > 2 && running != from);
+            node.good_leaves_nothing_behind();
+            break;
+        }
+    }
 }
 
 /// A cut that no change of the loader's comes between.

@@ -56,6 +56,13 @@ fn firmware(arch: &str) -> Vec<Firmware> {
             &format!("grub/{grub}"),
             "grub",
         ),
+        // All of its folder stays where it is.
+        Firmware {
+            package: "grub-pc-bin".to_owned(),
+            rpm: "grub2-pc-modules".to_owned(),
+            from: "usr/lib/grub/i386-pc/boot.img".to_owned(),
+            to: "usr/lib/grub/i386-pc/boot.img".to_owned(),
+        },
     ]
 }
 

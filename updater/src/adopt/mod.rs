@@ -3,7 +3,7 @@
 //! all of ours is in place; until then the old one boots.
 
 mod fstab;
-mod list;
+pub mod list;
 mod survey;
 mod table;
 

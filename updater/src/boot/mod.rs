@@ -3,6 +3,7 @@
 //! Every doubt ends in the default slot: a record that is missing, torn or does not check out reads
 //! as "no trial", a slot file that does not check out as "no slot".
 
+mod copies;
 pub mod envblk;
 pub mod fake;
 pub mod files;

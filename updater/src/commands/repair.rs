@@ -57,11 +57,11 @@ fn of_disk(root: &Path, disk: &Path, args: &Repair) -> Result<()> {
 /// A device without a source can still be checked, and have all but its objects repaired.
 fn supply(args: &Repair, settings: &Settings) -> Result<Supply> {
     let location = match (&args.url, &args.bundle) {
-        (Some(url), _) => Ok(url.clone()),
-        (None, Some(folder)) => Ok(Location::Folder(whole(folder)?)),
-        (None, None) => settings.source.url().cloned().map_err(Into::into),
+        (Some(url), _) => url.clone(),
+        (None, Some(folder)) => Location::Folder(whole(folder)?),
+        (None, None) => return Ok(Supply::of_settings(settings)),
     };
-    Ok(Supply::from(location, settings.network.clone()))
+    Ok(Supply::from(Ok(location), settings.network.clone()))
 }
 
 fn whole(folder: &Path) -> Result<PathBuf> {

@@ -1,5 +1,5 @@
-//! The name of a device that was given none: `edge-` and its serial number. It is not written down, so that a name
-//! from DHCP may take its place.
+//! The name of a device that was given none: `edge-` and its serial number. It is not written into `/etc/hostname`, so
+//! that a name from DHCP may take its place.
 
 use std::fs;
 use std::path::Path;
@@ -26,30 +26,20 @@ const NO_SERIALS: [&str; 12] = [
 /// A label of a name has 63 characters.
 const LONGEST: usize = 63 - "edge-".len();
 
-/// Sets the name if there is none; says which it is and where it is from.
-pub fn set(root: &Path) -> Result<String> {
-    let path = root.join("etc/hostname");
-    if let Ok(text) = fs::read_to_string(&path) {
-        let name = text
-            .lines()
-            .map(str::trim)
-            .find(|line| !line.is_empty() && !line.starts_with('#'));
-        if let Some(name) = name.filter(|name| !NAMELESS.contains(name)) {
-            return Ok(format!("hostname {name} from /etc/hostname"));
-        }
+/// The name that the machine has, and where it is from.
+pub fn current(root: &Path) -> Result<Option<String>> {
+    let text = fs::read_to_string(root.join("etc/hostname")).unwrap_or_default();
+    let name = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'));
+    if let Some(name) = name.filter(|name| !NAMELESS.contains(name)) {
+        return Ok(Some(format!("hostname {name} from /etc/hostname")));
     }
     let current = fs::read_to_string(root.join("proc/sys/kernel/hostname"));
     let current = current.context("asking for the hostname")?;
-    if !NAMELESS.contains(&current.trim()) {
-        return Ok(format!("hostname {} as it was", current.trim()));
-    }
-    match from_serial(root) {
-        Some((name, source)) => {
-            rustix::system::sethostname(name.as_bytes()).context("setting the hostname")?;
-            Ok(format!("hostname {name} from {source}"))
-        }
-        None => Ok("no hostname: there is no serial number and no network card".to_owned()),
-    }
+    let named = !NAMELESS.contains(&current.trim());
+    Ok(named.then(|| format!("hostname {} as it was", current.trim())))
 }
 
 /// The first that is one: of the machine by its firmware, of the board by its device tree, of a network card.
@@ -123,6 +113,33 @@ mod tests {
         ] {
             assert_eq!(serial(text).as_deref(), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_there_counts() {
+        for (file, kernel, expected) in [
+            (
+                "# none\n\n rack-7 \n",
+                "localhost\n",
+                Some("hostname rack-7 from /etc/hostname"),
+            ),
+            (
+                "localhost\n",
+                "by-dhcp\n",
+                Some("hostname by-dhcp as it was"),
+            ),
+            ("", "(none)\n", None),
+            ("", "localhost\n", None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            for (path, text) in [("etc/hostname", file), ("proc/sys/kernel/hostname", kernel)] {
+                let path = dir.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            assert_eq!(current(dir.path()).unwrap().as_deref(), expected);
+        }
+        assert!(current(Path::new("/nonexistent")).is_err());
     }
 
     #[test]

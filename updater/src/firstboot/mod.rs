@@ -20,6 +20,8 @@ use medium::Configuration;
 
 /// In the updater's own folder, once it is done.
 pub const NOTE: &str = "first-boot";
+/// Beside it: what a device without a name is called.
+const GIVEN: &str = "given-name";
 /// A file system with this label, or this folder on the first partition of the device's own disk.
 const LABEL: &str = "EDGE-CONFIG";
 const FOLDER: &str = "edge-config";
@@ -48,15 +50,28 @@ pub fn run(device: &Device) -> Result<()> {
             return Err(error);
         }
     };
-    let name = hostname::set(&device.root)?;
+    let name = name(device)?;
     let detail = format!("{applied}; {name}");
     device.record(Event::FirstBoot, None, None, "", &detail)?;
     device.write_note(NOTE, &detail)
 }
 
-/// The name of a device without one, until DHCP says another.
-pub fn name(device: &Device) -> Result<()> {
-    hostname::set(&device.root).map(drop)
+/// At each boot, for a device without a name, until DHCP says another. What it is called at first is remembered: later
+/// on the network cards may not be there yet, or be others.
+pub fn name(device: &Device) -> Result<String> {
+    if let Some(said) = hostname::current(&device.root)? {
+        return Ok(said);
+    }
+    let (name, source) = match device.note(GIVEN)? {
+        Some(name) => (name, "its first boot"),
+        None => match hostname::from_serial(&device.root) {
+            Some(found) => found,
+            None => return Ok("no hostname: no serial number and no network card".to_owned()),
+        },
+    };
+    rustix::system::sethostname(name.as_bytes()).context("setting the hostname")?;
+    device.write_note(GIVEN, &name)?;
+    Ok(format!("hostname {name} from {source}"))
 }
 
 fn find(device: &Device) -> Result<Option<(String, Configuration)>> {

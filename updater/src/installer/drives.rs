@@ -29,6 +29,24 @@ pub struct Drive {
     pub partitions: Vec<String>,
 }
 
+impl Drive {
+    /// Whether it is what udev calls `id` in `/dev/disk/by-id`: that ends with the serial number, or is the wwid. There is
+    /// no udev in an installer.
+    pub fn has_id(&self, id: &str) -> bool {
+        let ends = |serial: &str| {
+            let rest = id.strip_suffix(serial);
+            !serial.is_empty() && rest.is_some_and(|rest| rest.ends_with(['_', '-']))
+        };
+        let plain = self
+            .wwid
+            .trim_start_matches("naa.")
+            .trim_start_matches("0x");
+        ends(&self.serial.replace(' ', "_"))
+            || ends(&self.wwid)
+            || (!plain.is_empty() && id == format!("wwn-0x{plain}"))
+    }
+}
+
 impl fmt::Display for Drive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.device.display(), bytes(self.size))?;
@@ -169,7 +187,15 @@ fn free(drive: &Drive) -> Result<&Drive> {
 impl Rule {
     fn holds(&self, drive: &Drive, root: &Path) -> bool {
         match self {
-            Rule::Device(path) => path == &drive.device || leads_to(root, path, drive),
+            Rule::Device(path) => {
+                let id = path
+                    .strip_prefix("/dev/disk/by-id")
+                    .ok()
+                    .and_then(Path::to_str);
+                path == &drive.device
+                    || leads_to(root, path, drive)
+                    || id.is_some_and(|id| drive.has_id(id))
+            }
             Rule::Serial(serial) => drive.serial == *serial,
             Rule::Wwid(wwid) => drive.wwid == *wwid,
             Rule::Model(model) => drive.model.contains(model.as_str()),
@@ -437,6 +463,28 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("in use: /dev/sdb1 on /"), "{error}");
+    }
+
+    #[test]
+    fn ids_are_known_without_udev() {
+        let disk = Drive {
+            serial: "WD 12".into(),
+            wwid: "naa.5000c500a".into(),
+            ..drive("sda", 8, false)
+        };
+        for (id, want) in [
+            ("ata-MODEL_X_WD_12", true),
+            ("scsi-SATA_WD_12", true),
+            ("wwn-0x5000c500a", true),
+            ("ata-MODEL_WD_123", false),
+            ("WD_12", false),
+            ("wwn-0x5000", false),
+        ] {
+            assert_eq!(disk.has_id(id), want, "{id}");
+        }
+        let wish: Wish = "/dev/disk/by-id/ata-MODEL_X_WD_12".parse().unwrap();
+        let drives = [disk];
+        assert!(wish.choose(&drives, Path::new("/nonexistent")).is_ok());
     }
 
     #[test]

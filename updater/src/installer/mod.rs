@@ -1,10 +1,14 @@
 //! The installation of a device's first system onto an empty disk. The release is verified before the disk is touched,
 //! and the boot loader comes last: firmware passes over a disk on which an installation was interrupted.
 
+pub mod choice;
 pub mod drives;
-mod medium;
+pub mod medium;
+pub mod recipe;
 pub mod report;
+pub mod scripts;
 pub(crate) mod target;
+pub mod terms;
 pub mod unattended;
 pub mod words;
 
@@ -35,8 +39,9 @@ use crate::trust::{self, Root};
 use crate::types::{BoardName, ChannelName, CommitChecksum, Sequence, Slot};
 use crate::upgrade;
 
-use drives::{Drive, Wish};
+use drives::Drive;
 use target::Target;
+use terms::Terms;
 
 /// For `/etc`, `/var` and what an upgrade needs beside the tree.
 const MARGIN: u64 = 256 << 20;
@@ -52,12 +57,8 @@ pub struct Order<'a> {
     /// The folder of the root documents to trust.
     pub keys: &'a Path,
     pub source: Source,
-    pub channel: ChannelName,
-    /// What the device reads its releases from later; it may be elsewhere than `source`.
-    pub url: Option<String>,
-    pub wish: Wish,
+    pub terms: Terms,
     pub etc: Vec<EtcFile>,
-    pub kernel_arguments: Vec<String>,
     /// A time that is known to be past, in Unix seconds: the clock may be wrong.
     pub built: u64,
     /// For mount points and root documents; empty.
@@ -98,20 +99,29 @@ pub enum Step {
 
 /// Verifies the release and chooses the disk.
 pub fn plan<'a>(order: &'a Order<'a>) -> Result<Plan<'a>> {
-    kargs::to_text(&order.kernel_arguments)?;
+    kargs::to_text(&order.terms.kernel_arguments)?;
     let root = trusted_root(order)?;
-    let path = channel::path(&order.channel, &order.board);
+    let path = channel::path(&order.terms.channel, &order.board);
     let expected = Expected {
         board: order.board.clone(),
-        channel: order.channel.clone(),
+        channel: order.terms.channel.clone(),
         floor: Sequence(0),
         now: channel::clock(device::now()?, order.built, 0),
     };
     let candidate = upgrade::offer(&order.source, &root, &path, &expected)?;
+    if let Some(wanted) = &order.terms.reference {
+        let offered = &candidate.manifest().r#ref;
+        if offered != wanted {
+            bail!(
+                "channel {} offers {offered}, not {wanted}",
+                order.terms.channel
+            );
+        }
+    }
     let commit = &candidate.manifest().commit;
     let verified = pull::fetch_commit(&order.source, &root, &order.board, commit)?;
     let drives = drives::list_all(order.root)?;
-    let drive = order.wish.choose(&drives, order.root)?.clone();
+    let drive = order.terms.choice.choose(&drives, order.root)?;
     let layout = layout_for(order, &drive, &verified)?;
     Ok(Plan {
         order,
@@ -176,12 +186,13 @@ impl fmt::Display for Plan<'_> {
     }
 }
 
-/// Erases the disk and installs. `customize` is given the deployment's folder and that of `/var` before anything of the
-/// system can be booted.
+/// Erases the disk and installs. `partitioned` is called before anything comes in, `deployed` with the deployment's folder
+/// and that of `/var` before anything of the system can be booted.
 pub fn carry_out(
     plan: &Plan,
     each: impl Fn(Step) + Clone + 'static,
-    customize: impl FnOnce(&Path, &Path) -> Result<()>,
+    partitioned: impl FnOnce() -> Result<()>,
+    deployed: impl FnOnce(&Path, &Path) -> Result<()>,
 ) -> Result<Installed> {
     let order = plan.order;
     each(Step::Partitioning);
@@ -191,6 +202,7 @@ pub fn carry_out(
         plan.layout.clone(),
         order.work,
     )?;
+    partitioned()?;
     let sysroot = Sysroot::create(target.root())?;
     let pulling = each.clone();
     pull::pull(&sysroot, &order.source, &plan.verified, move |progress| {
@@ -199,7 +211,7 @@ pub fn carry_out(
     each(Step::Deploying);
     let deployment = deploy(plan, &target, &sysroot, |tree, var| {
         each(Step::Customizing);
-        customize(tree, var)
+        deployed(tree, var)
     })?;
     sysroot.release_pulled()?;
     each(Step::MakingBootable);
@@ -245,12 +257,13 @@ fn etc_files(order: &Order) -> Result<Vec<EtcFile>> {
     let mut files = order.etc.clone();
     files.extend(
         order
+            .terms
             .url
             .as_ref()
-            .map(|url| EtcFile::source(url, &order.channel)),
+            .map(|url| EtcFile::source(url, &order.terms.channel)),
     );
-    if !order.kernel_arguments.is_empty() {
-        let text = kargs::to_text(&order.kernel_arguments)?;
+    if !order.terms.kernel_arguments.is_empty() {
+        let text = kargs::to_text(&order.terms.kernel_arguments)?;
         files.push(EtcFile::text(kargs::PATH, text));
     }
     Ok(files)

@@ -2,21 +2,26 @@
 //! and a kickstart file, tells what happens, and says how the machine is to go on.
 
 use std::fs;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::recipe::{Files, Recipe};
 use super::report::{Machine, Report};
 use super::target::Mounted;
+use super::terms::{self, Said};
 use super::words::{Action, Finish, OnError, Place, Words};
-use super::{Installed, Order, Step, medium};
+use super::{Installed, Order, Plan, Step, drives, medium, scripts};
 use crate::board;
 use crate::device::ROOTS_IN_TREE;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, Stop};
 use crate::fetch::{Limits, Location, Source};
+use crate::kickstart::{self, Kickstart};
+use crate::repair::{self, Supply};
 use crate::types::CommitChecksum;
 
 /// In the installer: which release it was made from.
@@ -97,7 +102,7 @@ fn attempt(
 ) -> Result<Finish> {
     match words.action {
         Action::Install => install(root, words, report, each),
-        Action::Repair => anyhow::bail!("repair is not there yet"),
+        Action::Repair => repair_disk(root, words, report),
     }
 }
 
@@ -108,7 +113,27 @@ fn install(
     each: impl Fn(Step) + Clone + 'static,
 ) -> Result<Finish> {
     let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
-    let (source, _medium) = source(words, work.path())?;
+    let files = words.kickstart.clone();
+    let files = files.map(|place| Files::new(place, root, work.path()));
+    let kickstart = files.as_ref().map(|files| files.read(report)).transpose()?;
+    let kickstart = kickstart.as_ref();
+    let done = install_by(root, words, kickstart, work.path(), report, each);
+    if let (Err(_), Some(kickstart)) = (&done, kickstart) {
+        scripts::run(&kickstart.scripts.on_error, root, None, report)?;
+    }
+    done
+}
+
+fn install_by(
+    root: &Path,
+    words: &Words,
+    kickstart: Option<&Kickstart>,
+    work: &Path,
+    report: &Report,
+    each: impl Fn(Step) + Clone + 'static,
+) -> Result<Finish> {
+    let terms = terms::agree(&Said::of_words(words), kickstart)?;
+    let (source, _medium) = source(&terms.from, work)?;
     let board = board::load(root)?;
     let order = Order {
         root,
@@ -116,13 +141,10 @@ fn install(
         flavour: board.boot,
         keys: &root.join(ROOTS_IN_TREE),
         source,
-        channel: words.channel.clone().unwrap_or_default(),
-        url: words.url.clone(),
-        wish: words.disk.clone().unwrap_or_default(),
+        terms,
         etc: Vec::new(),
-        kernel_arguments: Vec::new(),
         built: about(root)?.built,
-        work: &work.path().join("target"),
+        work: &work.join("target"),
     };
     fs::create_dir_all(order.work).with_context(|| format!("making {}", order.work.display()))?;
     report.tell("checking", "the release and the disks");
@@ -130,9 +152,75 @@ fn install(
     for line in plan.to_string().lines() {
         report.tell("plan", line);
     }
-    let installed = super::carry_out(&plan, each, |_, _| Ok(()))?;
+    if kickstart.is_none() && words.disk.is_none() && !plan.drive.partitions.is_empty() {
+        ask(&plan, report)?;
+    }
+    let recipe = Recipe {
+        kickstart,
+        root,
+        boot_card: words.boot_card.as_ref(),
+        report,
+    };
+    let installed = super::carry_out(
+        &plan,
+        each,
+        || recipe.partitioned(),
+        |tree, var| recipe.deployed(tree, var),
+    )?;
     report.tell("installed", &summary(&installed));
-    Ok(words.finish.unwrap_or(Finish::Reboot))
+    Ok(finish(words, kickstart))
+}
+
+/// Nobody has named the disk or said that it may be erased: it takes a person to say so.
+fn ask(plan: &Plan, report: &Report) -> Result<()> {
+    let device = plan.drive.device.display().to_string();
+    report.tell("asking", &format!("type {device} to erase it and to go on"));
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line);
+    read.context("reading the answer")?;
+    match line.trim() == device {
+        true => Ok(()),
+        false => bail!(
+            "nothing was changed: edge.disk= on the kernel's command line or a kickstart file lets {device} be erased"
+        ),
+    }
+}
+
+/// The system on the disk that is meant, by the rules for an installation; fetched from where this is told to, else from
+/// where the device reads its releases.
+fn repair_disk(root: &Path, words: &Words, report: &Report) -> Result<Finish> {
+    let work = tempfile::tempdir_in(work_dir(root)?).context("making a work folder")?;
+    let drives = drives::list_all(root)?;
+    let wish = words.disk.clone().unwrap_or_default();
+    let drive = wish.choose(&drives, root)?;
+    report.tell("checking", &format!("the system on {drive}"));
+    let mut offline = repair::offline::open(root, &drive.device)?;
+    let from = words.bundle.clone().or(words.url.clone().map(Place::Web));
+    let told = from.map(|place| source(&place, work.path())).transpose()?;
+    let (supply, _medium) = match told {
+        Some((source, medium)) => (Supply::of(source), medium),
+        None => (Supply::of_settings(&offline.settings()?), None),
+    };
+    let found = repair::repair(&mut offline.system(), &supply, &|_| {})?;
+    for line in found.to_text().lines() {
+        report.tell("repair", line);
+    }
+    if found.waits_for_server() {
+        return Err(Stop::Unreachable.into());
+    }
+    found.verdict()?;
+    report.tell("repaired", &drive.to_string());
+    Ok(finish(words, None))
+}
+
+fn finish(words: &Words, kickstart: Option<&Kickstart>) -> Finish {
+    let of_file = kickstart.and_then(|kickstart| kickstart.finish);
+    let of_file = of_file.map(|finish| match finish {
+        kickstart::Finish::Reboot => Finish::Reboot,
+        kickstart::Finish::PowerOff => Finish::PowerOff,
+        kickstart::Finish::Halt => Finish::Halt,
+    });
+    words.finish.or(of_file).unwrap_or(Finish::Reboot)
 }
 
 fn summary(installed: &Installed) -> String {
@@ -152,20 +240,19 @@ fn about(root: &Path) -> Result<About> {
 }
 
 /// What holds the release, and what must stay mounted for it.
-fn source(words: &Words, work: &Path) -> Result<(Source, Option<Mounted>)> {
-    let (location, mounted) = match (&words.bundle, &words.url) {
-        (Some(Place::Medium { partition, path }), _) => {
+fn source(from: &Place, work: &Path) -> Result<(Source, Option<Mounted>)> {
+    let (location, mounted) = location(from, work)?;
+    Ok((Source::new(location, Limits::default())?, mounted))
+}
+
+fn location(from: &Place, work: &Path) -> Result<(Location, Option<Mounted>)> {
+    Ok(match from {
+        Place::Medium { partition, path } => {
             let mounted = medium::mount(partition, &work.join("medium"))?;
             let folder = mounted.at().join(path.trim_start_matches('/'));
             (Location::Folder(folder), Some(mounted))
         }
-        (Some(Place::Web(url)), _) | (None, Some(url)) => {
-            (url.parse().map_err(anyhow::Error::msg)?, None)
-        }
-        (Some(Place::File(path)), _) => (Location::Folder(PathBuf::from(path)), None),
-        (None, None) => anyhow::bail!(
-            "nothing says where the release is: set edge.url=, edge.bundle= or inst.ks= on the kernel's command line"
-        ),
-    };
-    Ok((Source::new(location, Limits::default())?, mounted))
+        Place::Web(url) => (url.parse().map_err(anyhow::Error::msg)?, None),
+        Place::File(path) => (Location::Folder(PathBuf::from(path)), None),
+    })
 }

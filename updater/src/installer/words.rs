@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::drives::Wish;
 use crate::fetch::Location;
+use crate::kickstart::Mac;
 use crate::types::ChannelName;
 
 /// `edge.…`, and `inst.ks` as Anaconda has it.
@@ -23,6 +24,8 @@ pub struct Words {
     pub report: Option<String>,
     pub action: Action,
     pub finish: Option<Finish>,
+    /// `BOOTIF=`: the address of the card that the machine was booted from.
+    pub boot_card: Option<Mac>,
     /// `edge.onerror=`: after an error that time does not heal.
     pub on_error: OnError,
 }
@@ -85,6 +88,11 @@ impl Words {
             "edge.report" => self.report = Some(url(value)?),
             "edge.action" => self.action = action(value)?,
             "edge.finish" => self.finish = Some(finish(value)?),
+            // As PXELINUX writes it: the kind of hardware before it.
+            "BOOTIF" => {
+                let mac = value.split_once('-').map_or(value, |(_, mac)| mac);
+                self.boot_card = Some(mac.replace('-', ":").parse()?);
+            }
             "edge.onerror" => self.on_error = on_error(value)?,
             // Of a running system's loader, or of a newer installer: better no installation than half of what is meant.
             _ if key.starts_with("edge.") => bail!("there is no such argument"),
@@ -102,7 +110,7 @@ fn url(text: &str) -> Result<String> {
 }
 
 /// As Anaconda writes them: `http://…`, `file:/path`, `hd:LABEL=…:/path`; and `LABEL=…[:/path]`.
-fn place(text: &str) -> Result<Place> {
+pub fn place(text: &str) -> Result<Place> {
     if text.starts_with("http://") || text.starts_with("https://") {
         return Ok(Place::Web(url(text)?));
     }
@@ -167,7 +175,7 @@ mod tests {
         let words = Words::parse(
             "console=ttyS0 quiet ip=dhcp inst.ks=http://mirror.example/a.ks edge.url=https://mirror.example/edge \
              edge.channel=beta edge.disk=serial=X1,size=8G.. edge.bundle=LABEL=EDGE edge.finish=poweroff \
-             edge.onerror=reboot edge.action=install",
+             edge.onerror=reboot edge.action=install BOOTIF=01-52-54-00-12-34-56",
         )
         .unwrap();
         let web = Place::Web("http://mirror.example/a.ks".into());
@@ -176,6 +184,7 @@ mod tests {
         assert_eq!(words.disk, Some("serial=X1,size=8G..".parse().unwrap()));
         assert_eq!(words.finish, Some(Finish::PowerOff));
         assert_eq!(words.on_error, OnError::Reboot);
+        assert_eq!(words.boot_card, Some("52:54:00:12:34:56".parse().unwrap()));
         assert_eq!(Words::parse("quiet ro").unwrap(), Words::default());
     }
 

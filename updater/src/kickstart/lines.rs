@@ -52,7 +52,7 @@ pub fn read(name: &str, text: &str, include: &mut Includer) -> Lines {
 
 /// Whether this begins a section that kickstart knows, supported here or not.
 fn is_section(word: &str) -> bool {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 9] = [
         "%addon",
         "%anaconda",
         "%certificate",
@@ -61,7 +61,6 @@ fn is_section(word: &str) -> bool {
         "%post",
         "%pre",
         "%pre-install",
-        "%pre-install-kernel",
         "%traceback",
     ];
     KNOWN.contains(&word)
@@ -207,6 +206,11 @@ fn beside(from: &str, target: &str) -> String {
     if target.starts_with('/') || target.contains("://") || target.starts_with("hd:") {
         return target.to_owned();
     }
+    // What a server is asked behind '?' is no folder.
+    let from = match from.contains("://") {
+        true => from.split(['?', '#']).next().unwrap_or_default(),
+        false => from,
+    };
     match from.rsplit_once('/') {
         Some((folder, _)) => format!("{folder}/{target}"),
         None => target.to_owned(),
@@ -260,6 +264,22 @@ mod tests {
                 "http://h/a/ks.cfg:8 reboot",
             ]
         );
+    }
+
+    #[test]
+    fn a_file_lies_beside_the_one_that_names_it() {
+        let table = [
+            ("ks.cfg", "a", "a"),
+            ("/x/ks.cfg", "a/b", "/x/a/b"),
+            ("/x/ks.cfg", "/a", "/a"),
+            ("http://h/x/ks", "a", "http://h/x/a"),
+            ("http://h/x/ks?mac=1&of=a/b", "a", "http://h/x/a"),
+            ("http://h/x/ks", "https://i/a", "https://i/a"),
+            ("hd:LABEL=E:/x/ks", "a", "hd:LABEL=E:/x/a"),
+        ];
+        for (from, target, expected) in table {
+            assert_eq!(beside(from, target), expected, "{from} {target}");
+        }
     }
 
     #[test]

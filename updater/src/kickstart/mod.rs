@@ -36,8 +36,6 @@ pub struct Kickstart {
     pub network: Network,
     pub accounts: Accounts,
     pub system: System,
-    /// `logging`: where the installer sends what it says, by syslog.
-    pub log: Option<LogHost>,
     pub scripts: Scripts,
     /// None: whoever starts the installer says it.
     pub finish: Option<Finish>,
@@ -94,7 +92,6 @@ pub struct Disks {
     /// The disk of the system: of `part / --ondisk`, or `bootloader --boot-drive`.
     pub target: Option<DiskName>,
     pub root: Root,
-    pub var: Var,
 }
 
 /// Which disks' partitions may go: `clearpart`.
@@ -110,37 +107,11 @@ pub enum Erase {
     Drives(Vec<DiskName>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Root {
-    /// MiB that the disk must have room for at least.
-    pub size: Option<u64>,
-    /// To the end of the disk; otherwise it has `size`.
-    pub grows: bool,
-}
-
-impl Default for Root {
-    fn default() -> Self {
-        Self {
-            size: None,
-            grows: true,
-        }
-    }
-}
-
+/// The last partition; it grows to the end of the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Var {
-    /// A folder of the root file system.
-    #[default]
-    InRoot,
-    Partition {
-        /// MiB
-        size: u64,
-        /// To the end of its disk.
-        grows: bool,
-        /// None: the disk of the system.
-        disk: Option<DiskName>,
-    },
+pub struct Root {
+    /// MiB that it must have at least.
+    pub size: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -168,7 +139,6 @@ pub struct Interface {
     pub mtu: Option<u32>,
     /// Comes up at each boot.
     pub on_boot: bool,
-    pub activate: Activate,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -206,16 +176,6 @@ pub enum V6 {
         prefix: u8,
         gateway: Option<Ipv6Addr>,
     },
-}
-
-/// Whether the interface comes up in the installer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activate {
-    #[default]
-    Unsaid,
-    Yes,
-    No,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -342,12 +302,6 @@ pub enum Selinux {
     Disabled,
     Permissive,
     Enforcing,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LogHost {
-    pub host: String,
-    pub port: u16,
 }
 
 /// In the order of the file.

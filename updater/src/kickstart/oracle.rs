@@ -36,7 +36,6 @@ const VALUES: &[(&str, &[&str])] = &[
     ("--gid", &["1000", "2000"]),
     ("--groups", &["sudo", "sudo,ops", "ops(2000)"]),
     ("--homedir", &["/home/x", "/var/x"]),
-    ("--host", &["log.example", "192.0.2.3"]),
     ("--hostname", &["node7", "node7.site.example"]),
     ("--interfacename", &["back", "vlan7"]),
     ("--ip", &["192.0.2.7"]),
@@ -80,8 +79,8 @@ const VALUES: &[(&str, &[&str])] = &[
 ];
 
 const WORDS: &[(&str, &[&str])] = &[
-    ("part", &["/", "/var"]),
-    ("partition", &["/", "/var"]),
+    ("part", &["/"]),
+    ("partition", &["/"]),
     ("timezone", &["UTC", "Europe/Berlin"]),
     ("lang", &["en_US.UTF-8", "C"]),
     ("keyboard", &["us", ""]),

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 
 use crate::boot::BootControl;
+use crate::config::Settings;
 use crate::device::Device;
 use crate::fetch::{Limits, Location, Source};
 use crate::sysroot::{Deployment, Object, Sysroot};
@@ -37,6 +38,16 @@ pub struct System<'a> {
 pub struct Supply(Result<Source>);
 
 impl Supply {
+    pub fn of(source: Source) -> Self {
+        Self(Ok(source))
+    }
+
+    /// Where the device itself reads its releases.
+    pub fn of_settings(settings: &Settings) -> Self {
+        let location = settings.source.url().cloned().map_err(Into::into);
+        Self::from(location, settings.network.clone())
+    }
+
     pub fn from(location: Result<Location>, limits: Limits) -> Self {
         Self(location.and_then(|location| Source::new(location, limits)))
     }

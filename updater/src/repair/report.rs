@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::exit::Stop;
+use crate::fetch::FetchError;
 use crate::sysroot::{Object, ObjectKind};
 use crate::types::Slot;
 
@@ -22,6 +23,9 @@ pub struct Finding {
     pub slot: Option<Slot>,
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// The server could not be read; later it may be.
+    #[serde(skip)]
+    pub waits: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -72,6 +76,10 @@ impl Report {
         })
     }
 
+    pub fn waits_for_server(&self) -> bool {
+        self.findings.iter().any(|finding| finding.waits)
+    }
+
     /// How the command ends.
     pub fn verdict(&self) -> Result<(), Stop> {
         let remaining = self.count(|outcome| matches!(outcome, Outcome::Remains(_)));
@@ -105,6 +113,7 @@ impl Finding {
             name: name.into(),
             slot,
             outcome: Outcome::Damaged,
+            waits: false,
         }
     }
 
@@ -118,11 +127,19 @@ impl Finding {
 
     /// What became of it.
     pub fn after(self, done: anyhow::Result<()>) -> Self {
-        let outcome = match done {
-            Ok(()) => Outcome::Repaired,
-            Err(error) => Outcome::Remains(format!("{error:#}")),
+        let (outcome, waits) = match done {
+            Ok(()) => (Outcome::Repaired, false),
+            Err(error) => {
+                let cause = error.downcast_ref();
+                let waits = matches!(cause, Some(FetchError::Network { .. }));
+                (Outcome::Remains(format!("{error:#}")), waits)
+            }
         };
-        Self { outcome, ..self }
+        Self {
+            outcome,
+            waits,
+            ..self
+        }
     }
 
     fn to_line(&self) -> String {

@@ -3,7 +3,7 @@
 use edge_ota::config::UnitName;
 use edge_ota::kickstart::{
     Device, DiskName, Disks, Erase, Finish, Firewall, Interface, Kickstart, RootPassword, Script,
-    Selinux, Source, System, TimeSource, User, V4, V6, Var,
+    Selinux, Source, System, TimeSource, User, V4, V6,
 };
 
 /// What it is about, and what is done.
@@ -24,9 +24,6 @@ pub fn describe(kickstart: &Kickstart) -> Vec<(&'static str, String)> {
     rows.extend(interfaces.map(|one| ("network", interface(one))));
     rows.extend(accounts(kickstart));
     rows.extend(system(&kickstart.system));
-    if let Some(log) = &kickstart.log {
-        rows.push(("log", format!("{}:{}", log.host, log.port)));
-    }
     rows.extend(scripts(kickstart));
     rows.push(("in the end", finish(kickstart.finish).into()));
     rows
@@ -74,24 +71,11 @@ fn disks(disks: &Disks) -> Vec<(&'static str, String)> {
             ),
         },
     ));
-    let root = match (disks.root.size, disks.root.grows) {
-        (Some(size), true) => format!("/: {size} MiB or more, to the end of the disk"),
-        (Some(size), false) => format!("/: {size} MiB"),
-        (None, _) => "/: to the end of the disk".into(),
-    };
-    rows.push(("partitions", root));
-    if let Var::Partition { size, grows, disk } = &disks.var {
-        let more = if *grows {
-            " or more, to the end of the disk"
-        } else {
-            ""
-        };
-        let on = disk.as_ref().map(|disk| format!(" on {disk}"));
-        rows.push((
-            "partitions",
-            format!("/var: {size} MiB{more}{}", on.unwrap_or_default()),
-        ));
-    }
+    let least = disks.root.size.map(|size| format!(", {size} MiB or more"));
+    rows.push((
+        "partitions",
+        format!("/ to the end of the disk{}", least.unwrap_or_default()),
+    ));
     rows
 }
 

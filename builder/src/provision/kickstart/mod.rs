@@ -54,8 +54,6 @@ pub struct Request<'a> {
     pub ssh_keys: &'a [String],
     /// A script to run in the system that was installed.
     pub post: Option<&'a str>,
-    /// MiB of a partition for `/var`.
-    pub var: Option<u64>,
 }
 
 /// MiB: two releases and the one that comes.
@@ -102,12 +100,6 @@ fn for_edge(request: &Request) -> String {
         &mut text,
         &format!("part / --fstype=ext4 --size={ROOT} --grow{on}"),
     );
-    if let Some(size) = request.var {
-        put(
-            &mut text,
-            &format!("part /var --fstype=ext4 --size={size}{on}"),
-        );
-    }
     text.push('\n');
     machine(request, &mut text);
     post(request.post, &mut text);
@@ -121,9 +113,6 @@ fn for_anaconda(request: &Request) -> Result<String> {
     let disk = request
         .disk
         .context("--disk is missing: Anaconda would erase every disk there is")?;
-    if request.var.is_some() {
-        bail!("--var: edge-ota adopt knows no partition for /var: use an image or our installer");
-    }
     let quoted = quote(disk);
     let mut text = head(request);
     text.push_str("# Read by pykickstart; Anaconda itself has not run it.\n\ntext\nlang en_US.UTF-8\nkeyboard us\nfirstboot --disable\n\n");

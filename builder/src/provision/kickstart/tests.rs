@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use edge_ota::cmd::Cmd;
-use edge_ota::kickstart::{Var, pre_scripts};
+use edge_ota::kickstart::pre_scripts;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -44,7 +44,6 @@ fn request(names: &Names, reader: Reader) -> Request<'_> {
         hostname: None,
         ssh_keys: &[],
         post: None,
-        var: None,
     }
 }
 
@@ -217,13 +216,6 @@ fn what_cannot_be_made_is_said() {
         ),
         (
             Request {
-                var: Some(512),
-                ..base(Reader::F44)
-            },
-            "--var: edge-ota adopt knows no partition for /var: use an image or our installer",
-        ),
-        (
-            Request {
                 url: "updates.example",
                 ..base(Reader::Edge)
             },
@@ -281,7 +273,6 @@ proptest! {
         disk in prop::option::of("[a-z]{1,4}|disk/by-id/[a-z][a-zA-Z0-9._:-]{0,12}"),
         hostname in prop::option::of("[a-z]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{1,5})?"),
         script in prop::option::of("(#!/bin/bash\n)?[ a-z$;&|~-]{1,20}\n"),
-        var in prop::option::of(1u64..1 << 20),
     ) {
         let channel: ChannelName = channel.parse().unwrap();
         let board: BoardName = "x86_64".parse().unwrap();
@@ -297,7 +288,6 @@ proptest! {
             hostname: hostname.as_deref(),
             ssh_keys: &keys,
             post: script.as_deref(),
-            var,
         };
         let read = parse("ks", &generate(&request).unwrap(), &mut |_| bail!("none")).unwrap();
         let source = read.source.unwrap();
@@ -308,10 +298,5 @@ proptest! {
         let posts: Vec<&str> = read.scripts.post.iter().map(|post| post.text.as_str()).collect();
         let wanted: Vec<&str> = script.as_deref().filter(|text| !text.trim().is_empty()).into_iter().collect();
         prop_assert_eq!(posts, wanted);
-        let of_var = match read.disks.var {
-            Var::InRoot => None,
-            Var::Partition { size, .. } => Some(size),
-        };
-        prop_assert_eq!(of_var, var);
     }
 }

@@ -79,10 +79,7 @@ pub fn make(request: &Request, progress: &Progress) -> Result<Summary> {
     let mut content = files(&plan);
     content.extend(copies(&installers));
     content.extend(loaders);
-    if installers
-        .iter()
-        .any(|one| one.system == System::Armhf || !one.is_uefi)
-    {
+    if uboot::of_uboot(&installers).is_some() {
         let script = uboot::script(request.work)?;
         content.insert(uboot::SCRIPT.to_owned(), Content::Copy(script));
     }

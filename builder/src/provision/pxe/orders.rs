@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use edge_ota::kickstart;
 use edge_ota::types::ChannelName;
 
 use super::url::Base;
@@ -44,21 +45,20 @@ pub fn kickstart_path(name: &str) -> String {
 pub fn read_kickstart(path: &Path) -> Result<String> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("reading the kickstart {}", path.display()))?;
-    check_kickstart(&text).with_context(|| path.display().to_string())?;
+    check_kickstart(&path.display().to_string(), &text)?;
     Ok(text)
 }
 
-/// The installer's own reader judges the commands; this is what any reader needs.
-fn check_kickstart(text: &str) -> Result<()> {
-    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-    ensure!(
-        text.lines().any(says),
-        "it holds no command: an installer would not know what to do"
-    );
-    ensure!(
-        !text.contains('\0'),
-        "it is no text: there is a zero byte in it"
-    );
+/// By the installer's own reader. What is included is another machine's file or a URL: only the lines are judged then.
+fn check_kickstart(name: &str, text: &str) -> Result<()> {
+    let mut included = false;
+    kickstart::pre_scripts(name, text, &mut |_| {
+        included = true;
+        Ok(String::new())
+    })?;
+    if !included {
+        kickstart::parse(name, text, &mut |_| Ok(String::new()))?;
+    }
     Ok(())
 }
 
@@ -97,12 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn a_kickstart_says_something() {
-        let check = |text: &str, good: bool| assert_eq!(check_kickstart(text).is_ok(), good);
-        check("# nothing\n\n", false);
-        check("", false);
-        check("zerombr\0", false);
-        check("# x\nzerombr\n", true);
+    fn a_kickstart_is_judged_by_its_reader() {
+        let ready = include_str!("../../../../kickstart/edge-node.ks");
+        check_kickstart("edge-node.ks", ready).unwrap();
+        check_kickstart("a.ks", "%include http://pxe.example/rest.ks\n").unwrap();
+        let error = |text: &str| check_kickstart("a.ks", text).unwrap_err().to_string();
+        let wrong = error(&format!("{ready}\nmake-coffee\n"));
+        assert!(
+            wrong.contains("make-coffee") && wrong.starts_with("a.ks:"),
+            "{wrong}"
+        );
     }
 
     #[test]

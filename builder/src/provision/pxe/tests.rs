@@ -168,6 +168,19 @@ fn dnsmasq_reads_its_examples() {
 }
 
 #[test]
+fn grub_reads_its_scripts() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = planned(&all(dir.path()));
+    for (path, content) in files.iter().filter(|(path, _)| path.starts_with("grub/")) {
+        let Content::Text(text) = content else {
+            panic!("{path} is copied")
+        };
+        let checked = Cmd::new("grub-script-check").output_with_input(text.clone().into());
+        checked.unwrap_or_else(|e| panic!("{path}: {e:#}"));
+    }
+}
+
+#[test]
 fn a_folder_that_is_no_installer_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     installer(dir.path(), "x86_64", "x86_64");

@@ -1,7 +1,7 @@
 //! Which disks are written to, and how.
 
 use crate::kickstart::options::{Args, Grammar, Takes::*, Words};
-use crate::kickstart::{DiskName, Erase, Kickstart, Root, Var};
+use crate::kickstart::{DiskName, Erase, Kickstart};
 
 use super::{Command, Meaning, NOTHING, Times};
 
@@ -161,7 +161,7 @@ const PART: Meaning = Meaning::Read {
             ("--passphrase", Refused(NO_LVM)),
             ("--hibernation", Refused("there is no swap")),
         ],
-        words: Words::One("a mount point, / or /var,"),
+        words: Words::One("the mount point /"),
     },
     times: Times::Many,
     read: part,
@@ -199,28 +199,26 @@ fn ignoredisk(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
 
 fn part(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
     let point = args.word().unwrap_or_default();
-    if !matches!(point, "/" | "/var") {
+    if point != "/" {
         return Err(not_in_layout(point));
+    }
+    if kickstart.disks.root.size.is_some() {
+        return Err("/ is there twice".into());
     }
     if let Some(fstype) = args.value("--fstype").filter(|fstype| *fstype != "ext4") {
         return Err(format!(
             "--fstype: the layout's file systems are ext4, not {fstype}"
         ));
     }
+    kickstart.disks.root.size = Some(size(args)?);
+    if !args.has("--grow") {
+        return Err("--grow is missing: / ends where the disk ends".into());
+    }
     let disk = match args.at_most_one(&["--ondisk", "--ondrive"])? {
         Some(name) => disks(args, name)?.pop(),
         None => None,
     };
-    let (size, grows) = (size(args)?, args.has("--grow"));
-    if point == "/" {
-        let size = Some(size);
-        return root(kickstart, Root { size, grows }, disk);
-    }
-    if kickstart.disks.var != Var::InRoot {
-        return Err("/var is there twice".into());
-    }
-    kickstart.disks.var = Var::Partition { size, grows, disk };
-    Ok(())
+    disk.map_or(Ok(()), |disk| target(kickstart, disk))
 }
 
 /// MiB, at most a PiB: what comes later counts in bytes.
@@ -232,24 +230,13 @@ fn size(args: &Args) -> Result<u64, String> {
     }
 }
 
-fn root(kickstart: &mut Kickstart, root: Root, disk: Option<DiskName>) -> Result<(), String> {
-    if kickstart.disks.root != Root::default() {
-        return Err("/ is there twice".into());
-    }
-    kickstart.disks.root = root;
-    match disk {
-        Some(disk) => target(kickstart, disk),
-        None => Ok(()),
-    }
-}
-
 fn not_in_layout(point: &str) -> String {
     match point {
         "/boot" | "/boot/efi" | "biosboot" | "prepboot" => {
             format!("{point} is part of every layout: leave the line out")
         }
         "swap" => "there is no swap: leave the line out".into(),
-        _ => format!("the layout has / and, if you want, /var, but no {point}"),
+        _ => format!("the layout has / alone, with all of /var on it: leave out {point}"),
     }
 }
 

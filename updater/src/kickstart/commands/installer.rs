@@ -1,22 +1,11 @@
-//! What the installer itself does: how it talks, and how it ends.
+//! How the installer ends, and what it has no need to be told.
 
 use crate::kickstart::options::{Args, Grammar, Takes::*, Words};
-use crate::kickstart::{Finish, HostName, Kickstart, LogHost};
+use crate::kickstart::{Finish, Kickstart};
 
 use super::{Command, Meaning, NOTHING, Times};
 
 pub const COMMANDS: &[Command] = &[
-    Command {
-        name: "logging",
-        meaning: Meaning::Read {
-            grammar: &Grammar {
-                options: &[("--host", Value), ("--port", Value)],
-                words: Words::None,
-            },
-            times: Times::Once("logging"),
-            read: logging,
-        },
-    },
     finish("reboot", |kickstart, _| {
         kickstart.finish = Some(Finish::Reboot);
         Ok(())
@@ -109,14 +98,4 @@ const fn finish(
             read,
         },
     }
-}
-
-fn logging(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
-    let host: HostName = args.parsed("--host")?.ok_or("--host is missing")?;
-    kickstart.log = Some(LogHost {
-        host: host.into(),
-        // RFC 5426
-        port: args.parsed("--port")?.unwrap_or(514),
-    });
-    Ok(())
 }

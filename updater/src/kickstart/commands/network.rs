@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::kickstart::options::{Args, Grammar, Takes::*, Words};
-use crate::kickstart::{Activate, Device, Interface, InterfaceName, Kickstart, V4, V6};
+use crate::kickstart::{Device, Interface, InterfaceName, Kickstart, V4, V6};
 
 use super::{Command, Meaning, Times};
 
@@ -92,6 +92,10 @@ fn network(kickstart: &mut Kickstart, args: &Args) -> Result<(), String> {
             _ => "another line is for the same interface".into(),
         });
     }
+    let named = |other: &Interface| other.name.is_some() && other.name == interface.name;
+    if network.interfaces.iter().any(named) {
+        return Err("another VLAN has the name of --interfacename".into());
+    }
     network.interfaces.push(interface);
     Ok(())
 }
@@ -107,6 +111,7 @@ fn interface(args: &Args) -> Result<Interface, String> {
         return Err("--mtu: not a number from 68 to 65535".into());
     }
     let nameservers: Vec<IpAddr> = args.list("--nameserver")?;
+    args.at_most_one(&["--activate", "--no-activate"])?;
     if args.has("--nodns") && !nameservers.is_empty() {
         return Err("--nodns and --nameserver exclude each other".into());
     }
@@ -126,11 +131,6 @@ fn interface(args: &Args) -> Result<Interface, String> {
         default_route: !args.has("--nodefroute"),
         mtu,
         on_boot: on_boot(args.value("--onboot"))?,
-        activate: match args.at_most_one(&["--activate", "--no-activate"])? {
-            None => Activate::Unsaid,
-            Some("--activate") => Activate::Yes,
-            Some(_) => Activate::No,
-        },
     })
 }
 

@@ -32,6 +32,10 @@ pub const COMMANDS: &[Command] = &[
     refused("iscsi", NO_STORAGE),
     refused("iscsiname", NO_STORAGE),
     refused("liveimg", NO_PACKAGES),
+    refused(
+        "logging",
+        "the installer reports by HTTP: edge.report= on the kernel's command line",
+    ),
     refused("logvol", NO_STORAGE),
     refused(
         "mediacheck",

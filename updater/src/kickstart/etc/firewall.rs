@@ -1,7 +1,5 @@
 //! What may come in, as a table of nftables of its own: those of Kubernetes and containers stay as they are.
 
-use std::fmt::Write;
-
 use anyhow::{Result, bail};
 
 use super::{Content, Files, Image, units};
@@ -73,19 +71,19 @@ pub fn rules(allowed: &Allowed) -> String {
          \t\tudp sport 547 udp dport 546 accept\n",
     );
     for name in &allowed.trusted {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "\t\tiifname \"{name}\" accept");
+        text.push_str(&format!("\t\tiifname \"{name}\" accept\n"));
     }
     for (protocol, word) in [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")] {
-        for port in allowed
+        let ports = allowed
             .ports
             .iter()
-            .filter(|port| port.protocol == protocol)
-        {
-            let _ = match port.first == port.last {
-                true => writeln!(text, "\t\t{word} dport {} accept", port.first),
-                false => writeln!(text, "\t\t{word} dport {}-{} accept", port.first, port.last),
+            .filter(|port| port.protocol == protocol);
+        for port in ports {
+            let range = match port.first == port.last {
+                true => port.first.to_string(),
+                false => format!("{}-{}", port.first, port.last),
             };
+            text.push_str(&format!("\t\t{word} dport {range} accept\n"));
         }
     }
     text.push_str("\t}\n}\n");

@@ -14,7 +14,7 @@ pub fn files(network: &Network, boot_card: Option<&Mac>) -> Result<Files> {
         let content = Content::New { text, mode: 0o644 };
         files.insert(format!("systemd/network/{name}"), content);
     };
-    for (number, interface) in (10..).zip(&network.interfaces) {
+    for (number, interface) in (10..).zip(by_precision(network)) {
         let matching = matching(&interface.device, boot_card)?;
         let (Some(id), Some(name)) = (interface.vlan, &interface.name) else {
             let vlans = vlans_on(network, &interface.device);
@@ -43,6 +43,16 @@ pub fn files(network: &Network, boot_card: Option<&Mac>) -> Result<Files> {
         }
     }
     Ok(files)
+}
+
+/// The first file that matches an interface counts: that for all of them comes last.
+fn by_precision(network: &Network) -> impl Iterator<Item = &Interface> {
+    let is_for_all = |interface: &&Interface| interface.device == Device::Wired;
+    let named = network
+        .interfaces
+        .iter()
+        .filter(move |one| !is_for_all(one));
+    named.chain(network.interfaces.iter().filter(is_for_all))
 }
 
 fn matching(device: &Device, boot_card: Option<&Mac>) -> Result<String> {

@@ -186,6 +186,11 @@ fn interfaces_become_files_of_networkd() {
              11-edge.network:\n[Match]\nName=back\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n",
         ),
         (
+            "network --noipv6\nnetwork --device=eth0 --noipv6",
+            "10-edge.network:\n[Match]\nName=eth0\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\
+             11-edge.network:\n[Match]\nType=ether\nKind=!*\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n",
+        ),
+        (
             "network --device=eth0 --vlanid=7\nnetwork --device=eth0",
             "10-edge.netdev:\n[NetDev]\nName=eth0.7\nKind=vlan\n\n[VLAN]\nId=7\n\
              10-edge.network:\n[Match]\nName=eth0.7\n\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n\

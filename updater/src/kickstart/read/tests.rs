@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kickstart::{
-    Device, Erase, Finish, Firewall, Root, RootPassword, Selinux, TimeSource, V4, V6, Var,
+    Device, Erase, Finish, Firewall, RootPassword, Selinux, TimeSource, V4, V6,
 };
 
 const CRYPT: &str = "$6$saltsalt$8RWsOfwR6M6PpnoeQiEiWzNTPo1f0HjVYjDnLZhGx16aBFRkeqiHAzfXP/LgrOWMBMXqiU2pLrXsSOHNUyUm91";
@@ -24,8 +24,7 @@ fn a_whole_file() {
          zerombr\n\
          clearpart --all --drives=sda,/dev/disk/by-id/ata-X --initlabel\n\
          ignoredisk --only-use=sda,disk/by-id/ata-*\n\
-         part / --size=4096 --ondisk=/dev/sda\n\
-         part /var --size=1024 --grow\n\
+         part / --size=4096 --grow --ondisk=/dev/sda\n\
          bootloader --append=\"quiet  panic=5\" --location=mbr\n\
          network --bootproto=static --device=eth0 --ip=192.0.2.7 --netmask=255.255.255.0 --gateway=192.0.2.1 \
          --nameserver=192.0.2.1,2001:db8::1 --hostname=node7.site.example\n\
@@ -40,7 +39,6 @@ fn a_whole_file() {
          services --enabled=chronyd,x.timer --disabled=foo\n\
          firewall --enabled --ssh --port=30000-32767:tcp,53:udp --trust=cni0\n\
          selinux --permissive\n\
-         logging --host=log.example\n\
          %pre --log=/tmp/pre.log\n\
          true\n\
          %end\n\
@@ -65,21 +63,7 @@ fn a_whole_file() {
     );
     assert_eq!(disks.only, names(&["sda", "disk/by-id/ata-*"]));
     assert_eq!(disks.target.unwrap().as_str(), "sda");
-    assert_eq!(
-        disks.root,
-        Root {
-            size: Some(4096),
-            grows: false
-        }
-    );
-    assert_eq!(
-        disks.var,
-        Var::Partition {
-            size: 1024,
-            grows: true,
-            disk: None
-        }
-    );
+    assert_eq!(disks.root.size, Some(4096));
     assert_eq!(kickstart.kernel_arguments, ["quiet", "panic=5"]);
     assert_eq!(
         kickstart.network.hostname.unwrap().as_str(),
@@ -130,11 +114,10 @@ fn a_whole_file() {
     assert_eq!(accounts.root, RootPassword::Locked);
     assert_eq!(accounts.users[0].groups[1].gid, Some(2000));
     assert_eq!(accounts.ssh_keys[0].key, KEY);
-    assert_eq!(kickstart.log.unwrap().port, 514);
     let scripts = kickstart.scripts;
     assert_eq!(
         (scripts.pre[0].text.as_str(), scripts.pre[0].at.line),
-        ("true\n", 23)
+        ("true\n", 21)
     );
     assert_eq!(scripts.pre[0].runs_in, RunsIn::Installer);
     assert_eq!(scripts.post.len(), 1);
@@ -250,7 +233,7 @@ fn mistakes_name_line_command_and_remedy() {
             "ignoredisk",
             "ignoredisk: --drives or --only-use is missing",
         ),
-        ("part", "part: a mount point, / or /var, is missing"),
+        ("part", "part: the mount point / is missing"),
         (
             "part / --fstype=xfs --grow",
             "part: --fstype: the layout's file systems are ext4, not xfs",
@@ -268,8 +251,8 @@ fn mistakes_name_line_command_and_remedy() {
             "part: --size: '4G': invalid digit found in string",
         ),
         (
-            "part /var --grow",
-            "part: --size is missing: the least it needs, in MiB",
+            "part /var --size=9",
+            "part: the layout has / alone, with all of /var on it: leave out /var",
         ),
         (
             "part /boot --size=512",
@@ -281,7 +264,7 @@ fn mistakes_name_line_command_and_remedy() {
         ),
         (
             "partition /home --size=512",
-            "partition: the layout has / and, if you want, /var, but no /home",
+            "partition: the layout has / alone, with all of /var on it: leave out /home",
         ),
         (
             "part / --grow --encrypted",
@@ -488,15 +471,11 @@ fn mistakes_name_line_command_and_remedy() {
             "ks:2: autopart: with reqpart it says the layout twice: leave one out",
         ),
         (
-            "part / --size=1\npartition / --size=1\n",
+            "part / --size=1 --grow\npartition / --size=1 --grow\n",
             "ks:2: partition: / is there twice",
         ),
         (
-            "part / --size=9 --grow\npart /var --size=9 --grow\n",
-            "ks:1: part: / and /var both grow on one disk: give one of them a --size and no --grow",
-        ),
-        (
-            "bootloader --boot-drive=sda\npart / --size=9 --ondisk=sdb\n",
+            "bootloader --boot-drive=sda\npart / --size=9 --grow --ondisk=sdb\n",
             "ks:2: part: the system's disk is sda already, not sdb",
         ),
         (
@@ -506,6 +485,10 @@ fn mistakes_name_line_command_and_remedy() {
         (
             "network --device=eth0\nnetwork --device=eth0\n",
             "ks:2: network: another line is for the same interface",
+        ),
+        (
+            "network --device=a --vlanid=7 --interfacename=x\nnetwork --device=a --vlanid=8 --interfacename=x\n",
+            "ks:2: network: another VLAN has the name of --interfacename",
         ),
         (
             "network\nnetwork --hostname=a\nnetwork --hostname=b\n",

@@ -9,6 +9,10 @@ use edge_ota::birth::EtcFile;
 use edge_ota::board::{self, BootFlavour};
 use edge_ota::device::ROOTS_IN_TREE;
 use edge_ota::fetch::{Limits, Location, Source};
+use edge_ota::installer::recipe::{Files, Recipe};
+use edge_ota::installer::report::{Machine, Report};
+use edge_ota::installer::terms::{self, Said};
+use edge_ota::installer::words::Place;
 use edge_ota::installer::{self, Installed, Order, Plan, unattended};
 use edge_ota::kickstart::HostName;
 use edge_ota::output;
@@ -19,24 +23,32 @@ use crate::progress;
 
 const WORK: &str = "run/edge-ota";
 
-pub fn install(root: &Path, args: &Install) -> Result<()> {
+pub fn run(root: &Path, args: &Install) -> Result<()> {
     let dir = root.join(WORK);
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let work = tempfile::tempdir_in(&dir).context("making a work folder")?;
+    let report = Report::new(None, Machine::read(root))?;
+    let file = args.kickstart.as_deref().map(absolute).transpose()?;
+    let files = file.map(|file| Files::new(Place::File(file), root, work.path()));
+    let kickstart = files.map(|files| files.read(&report)).transpose()?;
+    let recipe = Recipe {
+        kickstart: kickstart.as_ref(),
+        root,
+        boot_card: None,
+        report: &report,
+    };
     let keys = args.keys.clone();
     let keys = keys.unwrap_or_else(|| root.join(ROOTS_IN_TREE));
     let (board, flavour) = board_of(root, args)?;
+    let terms = terms::agree(&said(args)?, kickstart.as_ref())?;
     let order = Order {
         root,
         board,
         flavour,
         keys: &keys,
-        source: Source::new(location(args)?, Limits::default())?,
-        channel: args.channel.clone(),
-        url: args.url.clone(),
-        wish: args.disk.clone().unwrap_or_default(),
+        source: Source::new(location(&terms.from)?, Limits::default())?,
+        terms,
         etc: hostname(args)?.into_iter().collect(),
-        kernel_arguments: args.kernel_arguments.clone(),
         built: 0,
         work: work.path(),
     };
@@ -48,8 +60,31 @@ pub fn install(root: &Path, args: &Install) -> Result<()> {
     if !args.yes {
         ask(&plan)?;
     }
-    let installed = installer::carry_out(&plan, progress::installing(), |_, _| Ok(()))?;
+    let installed = installer::carry_out(
+        &plan,
+        progress::installing(),
+        || recipe.partitioned(),
+        |tree, var| recipe.deployed(tree, var),
+    )?;
     tell(&installed, args.json)
+}
+
+fn said(args: &Install) -> Result<Said> {
+    let bundle = args.bundle.as_deref().map(absolute).transpose()?;
+    Ok(Said {
+        url: args.url.clone(),
+        bundle: bundle.map(Place::File),
+        channel: args.channel.clone(),
+        wish: args.disk.clone(),
+        kernel_arguments: args.kernel_arguments.clone(),
+    })
+}
+
+fn absolute(path: &Path) -> Result<String> {
+    let found = path.canonicalize();
+    let found = found.with_context(|| format!("looking for {}", path.display()))?;
+    let text = found.to_str().map(str::to_owned);
+    text.with_context(|| format!("{} is not UTF-8", found.display()))
 }
 
 /// Boards that have another loader than GRUB need an installer of their own.
@@ -64,15 +99,13 @@ fn board_of(root: &Path, args: &Install) -> Result<(BoardName, BootFlavour)> {
     }
 }
 
-fn location(args: &Install) -> Result<Location> {
-    match (&args.bundle, &args.url) {
-        (Some(folder), _) => {
-            let absolute = folder.canonicalize();
-            let absolute = absolute.with_context(|| format!("looking for {}", folder.display()))?;
-            Ok(Location::Folder(absolute))
+fn location(from: &Place) -> Result<Location> {
+    match from {
+        Place::Web(url) => url.parse().map_err(anyhow::Error::msg),
+        Place::File(path) => Ok(Location::Folder(path.into())),
+        Place::Medium { partition, .. } => {
+            bail!("mount {partition} and name the folder with --bundle")
         }
-        (None, Some(url)) => url.parse().map_err(anyhow::Error::msg),
-        (None, None) => bail!("name --url or --bundle"),
     }
 }
 
