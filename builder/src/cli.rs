@@ -348,6 +348,9 @@ pub struct Image {
     /// The smallest disk the image fits on; the root grows to the disk at the first boot
     #[arg(long, default_value = "4G", value_parser = bytes)]
     pub size: u64,
+    /// A partition of at least this size for /var; it grows to the disk then, and the root does not
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub var: Option<u64>,
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Print a summary as JSON

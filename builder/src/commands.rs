@@ -200,6 +200,7 @@ pub fn image(cli: &Cli, args: &cli::Image) -> Result<()> {
         etc: &[],
         format: args.format,
         size: args.size,
+        var: args.var,
         out: &args.out,
         work: &work_dir(cli)?,
     };

@@ -35,6 +35,7 @@ const UPDATER_UNITS: &[&str] = &[
     "edge-ota-health.service",
     "edge-ota-mark-good.service",
     "edge-ota-reset.service",
+    "edge-ota-var.service",
     "edge-ota-finalize.service",
     "edge-ota.timer",
 ];

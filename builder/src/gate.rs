@@ -19,6 +19,7 @@ const ENABLED: &[&str] = &[
     "edge-ota-health.service",
     "edge-ota-mark-good.service",
     "edge-ota-reset.service",
+    "edge-ota-var.service",
     "edge-ota.timer",
 ];
 

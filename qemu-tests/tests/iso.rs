@@ -1,4 +1,4 @@
-//! Machines with an empty disk start from an installation medium: by BIOS, by UEFI with and without Secure Boot, from an
+//! Machines without a disk start from an installation medium: by BIOS, by UEFI with and without Secure Boot, from an
 //! optical drive and from a stick.
 
 use std::fs;
@@ -42,11 +42,12 @@ fn iso_starts_from_drives_and_sticks() -> Result<()> {
 fn starts(dir: &Path, firmware: Firmware, medium: Medium) -> Result<()> {
     fs::create_dir_all(dir)?;
     let board = hardware::board("x86_64")?;
-    let disk = netboot::empty_disk(dir)?;
     let config = VmConfig {
         firmware,
         medium: Some(medium),
-        ..VmConfig::new(&board, dir.to_owned(), disk, dir.join("no-key"))?
+        // QEMU's BIOS tries its first disk only: a stick that comes after one must be chosen by hand.
+        disks: Vec::new(),
+        ..VmConfig::new(&board, dir.to_owned(), PathBuf::new(), dir.join("no-key"))?
     };
     let mut vm = Vm::start(config)?;
     let said = vm.console.wait_for("word of the installer", START, |line| {

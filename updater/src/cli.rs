@@ -182,6 +182,8 @@ pub enum Mark {
 pub enum Agent {
     /// Once after each boot: ids and size of the disk, what the loader did
     Boot,
+    /// Before /var is mounted: the disk's own partition for it, if there is one
+    Var,
     /// Before anything uses /var: what is left of a reset
     Reset,
     /// Run the health checks; on trial a failure is the verdict

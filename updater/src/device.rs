@@ -17,7 +17,7 @@ use crate::exit::Stop;
 use crate::history::{self, Entry, Event};
 use crate::output;
 use crate::state::{self, State};
-use crate::sysroot::Sysroot;
+use crate::sysroot::{STATEROOT, Sysroot};
 use crate::types::{CommitChecksum, Slot};
 
 const BOOT_MOUNT: &str = "run/edge-ota/boot";
@@ -175,6 +175,15 @@ impl Device {
     pub fn stored_roots(&self) -> PathBuf {
         self.root.join(STATE_DIR).join("root")
     }
+}
+
+/// Before anything uses `/var`: mounts the disk's own partition for it, if there is one.
+pub fn mount_var(root: &Path) -> Result<()> {
+    let target = root
+        .join("sysroot/ostree/deploy")
+        .join(STATEROOT)
+        .join("var");
+    disk::mount_var(&find_disk(root)?, &target).map(drop)
 }
 
 fn find_disk(root: &Path) -> Result<Disk> {

@@ -15,6 +15,8 @@ pub const PART_ESP: &str = "esp";
 pub const PART_TRIAL: &str = "edge-trial";
 pub const PART_BOOT: &str = "edge-boot";
 pub const PART_ROOT: &str = "edge-root";
+/// Where `/var` lies on a partition of its own.
+pub const PART_VAR: &str = "edge-var";
 
 /// The disk under the sysroot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,14 +108,30 @@ impl Disk {
         Ok(())
     }
 
-    /// Bytes of the root partition.
-    pub fn root_size(&self) -> Result<u64> {
-        self.size_of(&self.partition(PART_ROOT)?.device)
+    /// The partition for `/var`, where the disk was made with one.
+    pub fn var(&self) -> Result<Option<&Partition>> {
+        match self.partitions.iter().any(|p| p.name == PART_VAR) {
+            true => self.partition(PART_VAR).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// What grows with the disk: the last partition.
+    fn growing(&self) -> Result<&Partition> {
+        match self.var()? {
+            Some(var) => Ok(var),
+            None => self.partition(PART_ROOT),
+        }
+    }
+
+    /// Bytes of the partition that grows.
+    pub fn grown_size(&self) -> Result<u64> {
+        self.size_of(&self.growing()?.device)
     }
 
     /// Grows the last partition and its file system to the end of the disk.
-    pub fn grow_root(&self) -> Result<()> {
-        let root = self.partition(PART_ROOT)?;
+    pub fn grow(&self) -> Result<()> {
+        let last = self.growing()?;
         Cmd::new("sfdisk")
             .args([
                 "--quiet",
@@ -122,15 +140,15 @@ impl Disk {
                 "--no-tell-kernel",
                 "-N",
             ])
-            .arg(root.number.to_string())
+            .arg(last.number.to_string())
             .arg(&self.device)
             .output_with_input(b", +\n".to_vec())?;
         Cmd::new("partx")
             .args(["--update", "--nr"])
-            .arg(root.number.to_string())
+            .arg(last.number.to_string())
             .arg(&self.device)
             .run()?;
-        Cmd::new("resize2fs").arg(&root.device).run()
+        Cmd::new("resize2fs").arg(&last.device).run()
     }
 
     fn size_of(&self, device: &Path) -> Result<u64> {
@@ -190,6 +208,35 @@ pub fn mount_boot(disk: &Disk, target: &Path) -> Result<()> {
     })
 }
 
+/// Mounts the disk's `edge-var`, if it has one, where `var.mount` looks for `/var`; whether it did. It is checked as a
+/// root file system is, for nothing else checks it.
+pub fn mount_var(disk: &Disk, target: &Path) -> Result<bool> {
+    let Some(partition) = disk.var()? else {
+        return Ok(false);
+    };
+    if is_mount_point(target)? {
+        return Ok(true);
+    }
+    check_ext4(&partition.device)?;
+    mount(&partition.device, target, "ext4", MountFlags::NOATIME, c"").with_context(|| {
+        format!(
+            "mounting {} on {}",
+            partition.device.display(),
+            target.display()
+        )
+    })?;
+    Ok(true)
+}
+
+/// What can be mended without a question is (e2fsck(8): 1 and 2 say that something was).
+fn check_ext4(device: &Path) -> Result<()> {
+    let status = Cmd::new("e2fsck").arg("-p").arg(device).status()?;
+    match status.code() {
+        Some(0..=3) => Ok(()),
+        _ => bail!("{} needs 'e2fsck -f' by hand ({status})", device.display()),
+    }
+}
+
 fn is_mount_point(path: &Path) -> Result<bool> {
     let parent = path.parent().context("no parent folder")?;
     Ok(fs::metadata(path)?.dev() != fs::metadata(parent)?.dev())
@@ -245,8 +292,29 @@ mod tests {
             found.partition(PART_ROOT).unwrap().device,
             root.path().join("dev/vda10")
         );
+        assert_eq!(found.growing().unwrap().number, 10);
+        assert!(found.var().unwrap().is_none());
         let error = found.partition(PART_BOOT).unwrap_err().to_string();
         assert!(error.contains("edge-boot"), "{error}");
+    }
+
+    #[test]
+    fn where_var_is_a_partition_it_grows() {
+        let partition = |number, name: &str| Partition {
+            number,
+            name: name.to_owned(),
+            device: name.into(),
+        };
+        let disk = Disk {
+            device: "vda".into(),
+            partitions: vec![partition(4, PART_ROOT), partition(5, PART_VAR)],
+        };
+        assert_eq!(disk.growing().unwrap().name, PART_VAR);
+        let twice = Disk {
+            partitions: vec![partition(5, PART_VAR), partition(6, PART_VAR)],
+            ..disk
+        };
+        assert!(twice.growing().is_err());
     }
 
     #[test]

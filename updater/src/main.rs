@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use edge_ota::device::Device;
+use edge_ota::device::{self, Device};
 use edge_ota::exit::{self, Exit, Stop};
 use edge_ota::{config, decide, history, output, refusal, reset, status, upgrade, verdict};
 
@@ -49,6 +49,7 @@ fn act(root: &Path, agent: &Agent) -> Result<()> {
     let open = || Device::open_to_write_waiting(root);
     match agent {
         Agent::Boot => verdict::at_boot(&mut open()?),
+        Agent::Var => device::mount_var(root),
         Agent::Reset => reset::at_boot(&mut open()?),
         Agent::Health => verdict::judge(open, &config::load(root)?, root),
         Agent::Good => verdict::good(&mut open()?),

@@ -21,14 +21,14 @@ use crate::types::Slot;
 
 /// The disk has ids of its own, no longer those of the image.
 const OWN_IDS: &str = "disk-has-own-ids";
-/// The size of the root partition that the file system was grown to.
+/// The size of the last partition that its file system was grown to.
 const GROWN_TO: &str = "root-grown-to";
 
 /// Once after each boot: what the loader did, then the chores of a first boot. A chore that fails is
 /// reported and tried again at the next boot.
 pub fn at_boot(device: &mut Device) -> Result<()> {
     settle(device)?;
-    for chore in [firstboot::run, name, own_ids, grow_root] {
+    for chore in [firstboot::run, name, own_ids, grow] {
         if let Err(error) = chore(device) {
             output::say(format_args!("edge-ota: {error:#}"));
         }
@@ -51,15 +51,15 @@ fn own_ids(device: &Device) -> Result<()> {
     device.write_note(OWN_IDS, "")
 }
 
-fn grow_root(device: &Device) -> Result<()> {
-    if device.note(GROWN_TO)?.as_deref() == Some(&device.disk.root_size()?.to_string()) {
+fn grow(device: &Device) -> Result<()> {
+    if device.note(GROWN_TO)?.as_deref() == Some(&device.disk.grown_size()?.to_string()) {
         return Ok(());
     }
     device
         .disk
-        .grow_root()
-        .context("growing the root file system to the disk")?;
-    device.write_note(GROWN_TO, &device.disk.root_size()?.to_string())
+        .grow()
+        .context("growing the last file system to the disk")?;
+    device.write_note(GROWN_TO, &device.disk.grown_size()?.to_string())
 }
 
 fn settle(device: &mut Device) -> Result<()> {

@@ -46,6 +46,8 @@ pub struct Request<'a> {
     pub format: Format,
     /// Bytes
     pub size: u64,
+    /// Bytes of a partition for `/var`, if it is to have one.
+    pub var: Option<u64>,
     pub out: &'a Path,
     pub work: &'a WorkDir,
 }
@@ -91,6 +93,9 @@ pub fn make(request: &Request, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
+/// What mounts the partition for `/var`.
+const VAR_UNIT: &str = "usr/lib/systemd/system/edge-ota-var.service";
+
 /// What becomes the partitions of the disk.
 struct InstalledSlot {
     flavour: BootFlavour,
@@ -134,6 +139,7 @@ impl InstalledSlot {
             BootFlavour::Grub => layout,
             BootFlavour::Uboot => layout.for_uboot(),
         };
+        let layout = self.with_var(layout, request)?;
         make_file(raw, layout.size)?;
         media::partition(raw, &layout)?;
         firmware::write(raw, &blobs)?;
@@ -146,9 +152,26 @@ impl InstalledSlot {
             self.write_loader(raw, &layout, request.work.path(), time)?;
             let boot = Place::in_image(raw, &layout.boot);
             filesystems::write_boot(&boot, &self.boot, time)?;
+            if let Some(var) = &layout.var {
+                let from = self.sysroot.join("ostree/deploy/edge/var");
+                filesystems::write_var(&Place::in_image(raw, var), &from, time)?;
+            }
             joined(root)
         })?;
         Ok(layout)
+    }
+
+    fn with_var(&self, layout: Layout, request: &Request) -> Result<Layout> {
+        let Some(size) = request.var else {
+            return Ok(layout);
+        };
+        if !self.tree().join(VAR_UNIT).is_file() {
+            bail!(
+                "commit {} does not know of a partition for /var (it has no {VAR_UNIT}): compose it with this release of edge-ota",
+                request.commit.short()
+            );
+        }
+        layout.with_var(size, request.commit.as_str())
     }
 
     fn write_loader(&self, raw: &Path, layout: &Layout, work: &Path, time: u64) -> Result<()> {

@@ -160,6 +160,7 @@ fn make_disk(request: &Request, port: u16, progress: &Progress) -> Result<PathBu
         etc: &driver::files(),
         format: Format::Raw,
         size: request.disk_bytes.min(IMAGE_BYTES),
+        var: None,
         out: &image,
         work: request.work,
     };

@@ -43,6 +43,7 @@ fn add_ours(root: &Path, roots: &Path) {
         "health.service",
         "mark-good.service",
         "reset.service",
+        "var.service",
         "boot.service",
         "deadline.service",
         "emergency.service",

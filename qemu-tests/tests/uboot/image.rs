@@ -63,6 +63,7 @@ fn image(commit: &CommitChecksum, keys: &Path, dir: &Path, name: &str) -> Result
         source: None,
         etc: &[],
         format: Format::Raw,
+        var: None,
         size: 1 << 30,
         out: &out,
         work: &WorkDir::new_in(dir)?,

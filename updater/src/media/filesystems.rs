@@ -156,9 +156,24 @@ pub fn write_root(place: &Place, from: &Path, deployment: &str, time: u64) -> Re
     debugfs(place, &commands, time)
 }
 
+/// The file system for `/var`, with what is in it before the first boot.
+pub fn write_var(place: &Place, from: &Path, time: u64) -> Result<()> {
+    mke2fs(place, from, VAR_OPTIONS, time)?;
+    debugfs(place, &inode_times(place, time)?, time)
+}
+
 /// Without the features that GRUB or U-Boot do not know.
 const BOOT_OPTIONS: &[&str] = &["-m", "0", "-O", "^orphan_file,^metadata_csum_seed,^64bit"];
 const ROOT_OPTIONS: &[&str] = &["-m", "1", "-O", "^orphan_file,^metadata_csum_seed"];
+/// As large as it will be: mke2fs would take small blocks for what is small at first.
+const VAR_OPTIONS: &[&str] = &[
+    "-b",
+    "4096",
+    "-m",
+    "1",
+    "-O",
+    "^orphan_file,^metadata_csum_seed",
+];
 
 /// The same file systems with nothing in them, to be mounted.
 pub fn make_empty_boot(place: &Place) -> Result<()> {

@@ -4,11 +4,14 @@ use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::firmware::Blob;
-use crate::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL};
+use crate::disk::{PART_BOOT, PART_ESP, PART_ROOT, PART_TRIAL, PART_VAR};
 
 const MIB: u64 = 1 << 20;
 /// Bytes of the smallest disk.
 pub const LEAST: u64 = 1024 * MIB;
+/// Bytes of the smallest root and of the smallest `/var` beside it.
+const LEAST_ROOT: u64 = 640 * MIB;
+const LEAST_VAR: u64 = 64 * MIB;
 /// Bytes of `edge-trial`.
 pub const TRIAL_SIZE: usize = 1 << 20;
 const SECTOR: u64 = 512;
@@ -29,6 +32,8 @@ pub struct Layout {
     pub trial: Partition,
     pub boot: Partition,
     pub root: Partition,
+    /// Where `/var` is not a folder of the root.
+    pub var: Option<Partition>,
     /// How many entries the partition table has room for, where that is not the usual 128.
     table_length: Option<u64>,
 }
@@ -89,6 +94,7 @@ pub fn layout(size: u64, seed: &str, firmware: &[Blob]) -> Result<Layout> {
         trial,
         boot,
         root,
+        var: None,
         table_length: table_length(firmware)?,
     })
 }
@@ -125,8 +131,36 @@ impl Layout {
         self
     }
 
-    pub fn partitions(&self) -> [&Partition; 4] {
+    /// With a partition for `/var` behind the root, which gives it the room: from then on the root does not grow, and
+    /// `/var` does.
+    pub fn with_var(mut self, size: u64, seed: &str) -> Result<Self> {
+        let size = size.div_ceil(MIB) * MIB;
+        let rest = self.root.size.checked_sub(size);
+        let Some(rest) = rest.filter(|rest| *rest >= LEAST_ROOT && size >= LEAST_VAR) else {
+            bail!(
+                "/var of {} MiB on a disk of {} MiB: it takes at least {} MiB, and the root {} MiB",
+                size / MIB,
+                self.size / MIB,
+                LEAST_VAR / MIB,
+                LEAST_ROOT / MIB
+            );
+        };
+        self.root.size = rest;
+        self.var = Some(Partition {
+            name: PART_VAR,
+            uuid: uuid(seed, PART_VAR),
+            start: self.root.start + rest,
+            size,
+            ..self.root.clone()
+        });
+        Ok(self)
+    }
+
+    /// In the order of the disk.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
         [&self.esp, &self.trial, &self.boot, &self.root]
+            .into_iter()
+            .chain(&self.var)
     }
 
     /// What `sfdisk` reads.
@@ -226,6 +260,21 @@ mod tests {
             path: "x".into(),
         };
         assert!(layout(4096 * MIB, "seed", &[early]).is_err());
+    }
+
+    #[test]
+    fn var_takes_its_room_from_the_root() {
+        let plain = layout(4096 * MIB, "seed", &[]).unwrap();
+        let apart = plain.clone().with_var(1000 * MIB - 1, "seed").unwrap();
+        let var = apart.var.clone().unwrap();
+        assert_eq!((var.size, var.is_ext4()), (1000 * MIB, true));
+        assert_eq!(apart.root.size + var.size, plain.root.size);
+        assert_eq!(var.start, apart.root.start + apart.root.size);
+        assert_ne!(var.uuid, apart.root.uuid);
+        assert!(apart.sfdisk_script().contains("name=edge-var\n"));
+        for size in [MIB, 3500 * MIB, 8192 * MIB] {
+            assert!(plain.clone().with_var(size, "seed").is_err(), "{size}");
+        }
     }
 
     #[test]

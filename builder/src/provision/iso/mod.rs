@@ -72,15 +72,19 @@ const SERVED: [&str; 3] = ["repo", "root", "channels"];
 pub fn write(iso: &Iso, work: &WorkDir, out: &Path) -> Result<()> {
     let dir = work.sub("iso")?;
     let script = put(&dir, "grub.cfg", script::menu(iso)?)?;
-    let esp = uefi::image(iso, &dir)?;
+    let finder = put(&dir, "finder.cfg", script::finder(&iso.label.0))?;
+    let esp = uefi::image(iso, &finder, &dir)?;
     let mut files = vec![
-        (KERNEL, iso.kernel.to_owned()),
-        (INITRAMFS, iso.initramfs.to_owned()),
-        (SCRIPT, script),
+        (KERNEL.to_owned(), iso.kernel.to_owned()),
+        (INITRAMFS.to_owned(), iso.initramfs.to_owned()),
+        (SCRIPT.to_owned(), script),
     ];
+    for folder in uefi::SCRIPTS {
+        files.push((format!("{folder}/grub.cfg"), finder.clone()));
+    }
     let mut loaders = Vec::new();
     if let Some(grub) = iso.bios {
-        files.push((ELTORITO, bios::core(grub, &iso.label.0, &dir)?));
+        files.push((ELTORITO.to_owned(), bios::core(grub, &iso.label.0, &dir)?));
         loaders.extend(bios::arguments(grub));
     }
     loaders.extend(uefi::arguments(&esp));
@@ -92,7 +96,7 @@ pub fn write(iso: &Iso, work: &WorkDir, out: &Path) -> Result<()> {
     done.with_context(|| format!("writing {}", out.display()))
 }
 
-fn xorriso(iso: &Iso, files: &[(&str, PathBuf)], loaders: &[String], to: &Path) -> Result<()> {
+fn xorriso(iso: &Iso, files: &[(String, PathBuf)], loaders: &[String], to: &Path) -> Result<()> {
     let time = format!("={}", iso.time);
     let disk_id = uuid(iso.commit.as_str(), "iso").replace('-', "");
     let mut command = Cmd::new("xorriso")

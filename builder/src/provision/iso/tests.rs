@@ -88,6 +88,9 @@ fn a_medium_holds_what_it_installs_and_comes_out_the_same_again() {
     let menu = read(&iso, SCRIPT);
     let line = "linux /boot/vmlinuz 'console=ttyS0,115200' 'edge.x=$y'\n";
     assert!(menu.contains(line), "{menu}");
+    // UEFI starts GRUB from the FAT file system, which then looks on the medium where that is a disc.
+    let finder = read(&iso, "/EFI/debian/grub.cfg");
+    assert!(finder.contains("--label EDGE_TEST"), "{finder}");
     let label = Cmd::new("blkid").args(["-p", "-o", "value", "-s", "LABEL"]);
     assert_eq!(label.arg(&iso).text().unwrap().trim(), "EDGE_TEST");
 }

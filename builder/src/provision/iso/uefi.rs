@@ -9,17 +9,18 @@ use anyhow::{Context, Result, ensure};
 use edge_ota::media::filesystems::{copy_into_fat, mtools};
 use edge_ota::media::layout::uuid;
 
-use super::{Iso, put, script};
+use super::Iso;
 
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 /// For the tables of the file system, and the ends of clusters.
 const SPARE: u64 = MIB;
-/// Where signed GRUBs look for their script: Debian's, and those that were given no folder of their own.
-const SCRIPTS: [&str; 2] = ["::EFI/debian", "::EFI/BOOT"];
+/// Where signed GRUBs look for their script: Debian's, and those that were given no folder of their own. From a stick
+/// it is a folder of this file system, from an optical drive one of the medium.
+pub const SCRIPTS: [&str; 2] = ["/EFI/debian", "/EFI/BOOT"];
 
-/// A file system with the tree's loaders and a script that leads to the menu.
-pub fn image(iso: &Iso, dir: &Path) -> Result<PathBuf> {
+/// A file system with the tree's loaders and the script `finder`.
+pub fn image(iso: &Iso, finder: &Path, dir: &Path) -> Result<PathBuf> {
     let (efi, image) = (iso.efi.join("EFI"), dir.join("efi.img"));
     ensure!(
         efi.join("BOOT").is_dir(),
@@ -39,14 +40,14 @@ pub fn image(iso: &Iso, dir: &Path) -> Result<PathBuf> {
         .args([&(size / SECTOR).to_string(), "-i", &at, "::"])
         .run()?;
     copy_into_fat(&at, &efi, "::EFI", iso.time)?;
-    let finder = put(dir, "finder.cfg", script::finder(&iso.label.0))?;
     for folder in SCRIPTS {
         // One of them came with the loaders.
-        if !efi.join(folder.trim_start_matches("::EFI/")).is_dir() {
-            mtools("mmd", iso.time).args(["-i", &at, folder]).run()?;
+        let to = format!("::{folder}");
+        if !efi.join(folder.trim_start_matches("/EFI/")).is_dir() {
+            mtools("mmd", iso.time).args(["-i", &at, &to]).run()?;
         }
         let copy = mtools("mcopy", iso.time).args(["-o", "-i", &at]);
-        copy.arg(&finder).arg(format!("{folder}/grub.cfg")).run()?;
+        copy.arg(finder).arg(format!("{to}/grub.cfg")).run()?;
     }
     Ok(image)
 }
