@@ -10,11 +10,12 @@ use edge_ota::cmd::Cmd;
 use sha2::{Digest, Sha256};
 
 /// What the board itself asks for, beside one package of the treefile.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "linux-image-amd64",
     "shim-signed",
     "shim-helpers-amd64-signed",
     "grub-efi-amd64-signed",
+    "grub-pc-bin",
     "tool",
 ];
 
