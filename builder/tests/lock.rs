@@ -159,7 +159,7 @@ fn a_change_of_the_packages_is_a_change_of_the_lock() {
     let text = fs::read(dir.path().join("lock.json")).unwrap();
     let lock: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(lock["snapshot"], 1_700_000_000);
-    assert_eq!(lock["firmware"].as_array().unwrap().len(), 3);
+    assert_eq!(lock["firmware"].as_array().unwrap().len(), 4);
     let own = sha256(&fs::read(dir.path().join("own.deb")).unwrap());
     assert_eq!(lock["local"][0]["sha256"], own.as_str());
     for name in NAMES {
