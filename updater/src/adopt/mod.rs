@@ -187,6 +187,8 @@ pub fn carry_out(plan: Plan) -> Result<Adopted> {
     sync(plan.boot.at())?;
     write_table(&plan)?;
     switch(&plan, &tree)?;
+    // It keeps the file system busy.
+    drop(sysroot);
     let adopted = Adopted {
         deployment: deployment.id,
         ..plan.summary()
