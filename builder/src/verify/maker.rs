@@ -35,7 +35,10 @@ const STEPS: &[(&str, &str)] = &[
         "board and edge.kernel-arguments",
     ),
     ("/usr/lib/edge-ota/root/", "root documents of --keys"),
-    ("/usr/lib/edge-ota/loader/", "boot loader's files of the board"),
+    (
+        "/usr/lib/edge-ota/loader/",
+        "boot loader's files of the board",
+    ),
     (
         "/usr/lib/edge-ota/config.d/60-treefile.toml",
         "edge.health-units",
