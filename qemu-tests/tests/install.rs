@@ -80,6 +80,7 @@ fn install_refuses_what_is_not_signed_for_it() -> Result<()> {
             ..site(lab, dir)?
         };
         fs::remove_file(site.manifest())?;
+        fs::remove_dir_all(site.dir.join("root"))?;
         site.release_ungated(&lab.base)
     };
     lan::case(
