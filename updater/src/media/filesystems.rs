@@ -24,29 +24,8 @@ pub fn write_esp(place: &Place, efi: &Path, work: &Path, time: u64) -> Result<()
     let script = work.join("grub.cfg");
     std::fs::write(&script, grub::SCRIPT)
         .with_context(|| format!("writing {}", script.display()))?;
+    format_fat(place, "ESP", time)?;
     let image = place.for_mtools();
-    mtools("mformat", time)
-        .args([
-            "-F",
-            "-h",
-            "64",
-            "-s",
-            "32",
-            "-c",
-            "1",
-            "-v",
-            "ESP",
-            "-N",
-            place.fat_id(),
-        ])
-        .args([
-            "-T",
-            &(place.partition.size / 512).to_string(),
-            "-i",
-            &image,
-            "::",
-        ])
-        .run()?;
     copy_into_fat(&image, &efi.join("EFI"), "::EFI", time)?;
     mtools("mmd", time)
         .args(["-i", &image, "::EFI/debian"])
@@ -84,6 +63,16 @@ fn listed(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     };
     let paths = act().with_context(|| format!("listing {}", dir.display()))?;
     Ok(paths.into_iter().partition(|path| path.is_dir()))
+}
+
+/// With the geometry of a disk. As small as the partition is it would be FAT16.
+pub(super) fn format_fat(place: &Place, label: &str, time: u64) -> Result<()> {
+    let sectors = (place.partition.size / 512).to_string();
+    mtools("mformat", time)
+        .args(["-F", "-h", "64", "-s", "32", "-c", "1", "-v", label])
+        .args(["-N", place.fat_id(), "-T", &sectors])
+        .args(["-i", &place.for_mtools(), "::"])
+        .run()
 }
 
 /// The loader's own records, at the fixed sectors of docs/formats.md.

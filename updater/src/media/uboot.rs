@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::Place;
-use super::filesystems::mtools;
+use super::filesystems::{format_fat, mtools};
 use super::layout::Layout;
 use crate::boot::uboot;
 use crate::cmd::Cmd;
@@ -36,29 +36,8 @@ pub fn make_script(layout: &Layout, work: &Path) -> Result<PathBuf> {
 /// A FAT file system with nothing but the script: U-Boot prefers an `EFI` folder, and would take an `uboot.env` for
 /// its own environment.
 pub fn write_fat(place: &Place, script: &Path, time: u64) -> Result<()> {
+    format_fat(place, "UBOOT", time)?;
     let image = place.for_mtools();
-    mtools("mformat", time)
-        .args([
-            "-F",
-            "-h",
-            "64",
-            "-s",
-            "32",
-            "-c",
-            "1",
-            "-v",
-            "UBOOT",
-            "-N",
-            place.fat_id(),
-        ])
-        .args([
-            "-T",
-            &(place.partition.size / SECTOR).to_string(),
-            "-i",
-            &image,
-        ])
-        .arg("::")
-        .run()?;
     mtools("mcopy", time)
         .args(["-i", &image])
         .arg(script)
