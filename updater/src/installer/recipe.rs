@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +11,7 @@ use reqwest::Url;
 use super::report::Report;
 use super::words::Place;
 use super::{medium, scripts};
+use crate::birth::{self, EtcFile};
 use crate::fetch::{Limits, Source};
 use crate::kickstart::etc::{self, Content, Image};
 use crate::kickstart::{self, Kickstart, Mac};
@@ -158,32 +158,20 @@ fn write_etc(tree: &Path, kickstart: &Kickstart, boot_card: Option<&Mac>) -> Res
         has: &has,
     };
     let changes = etc::changes(kickstart, &image, boot_card)?;
-    for (path, content) in &changes.files {
-        let path = tree.join("etc").join(path);
-        put(&path, content).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(changes.notes)
-}
-
-fn put(path: &Path, content: &Content) -> Result<()> {
-    fs::create_dir_all(path.parent().context("a file without a folder")?)?;
-    if let Content::Edited(text) = content {
-        // The owner and the mode stay. Nothing else looks at it yet.
-        return Ok(fs::write(path, text)?);
-    }
-    if path.symlink_metadata().is_ok() {
-        fs::remove_file(path)?;
-    }
-    match content {
-        Content::Link(target) => symlink(target, path)?,
-        Content::New { text, mode } => {
-            fs::write(path, "")?;
-            fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
-            fs::write(path, text)?;
+    let mut own = Vec::new();
+    for (path, content) in changes.files {
+        match content {
+            // The owner and the mode stay. Nothing else looks at it yet.
+            Content::Edited(text) => {
+                let path = tree.join("etc").join(path);
+                fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+            }
+            Content::New { text, mode } => own.push(EtcFile::with_mode(&path, text, mode)),
+            Content::Link(target) => own.push(EtcFile::link(&path, target)),
         }
-        Content::Edited(_) => {}
     }
-    Ok(())
+    birth::write(tree, &own)?;
+    Ok(changes.notes)
 }
 
 #[cfg(test)]
@@ -226,5 +214,19 @@ mod tests {
             .unwrap();
             assert_eq!(found, Some(expected), "{first:?}");
         }
+    }
+
+    #[test]
+    fn what_a_kickstart_file_says_outlives_a_reset() {
+        let (tree, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for root in [&tree, &fresh] {
+            fs::create_dir(root.path().join("etc")).unwrap();
+        }
+        let text = "network --bootproto=dhcp --hostname=node7\n";
+        let kickstart = kickstart::parse("t.ks", text, &mut |_| bail!("none")).unwrap();
+        write_etc(tree.path(), &kickstart, None).unwrap();
+        birth::write_again(tree.path(), fresh.path()).unwrap();
+        let name = fs::read_to_string(fresh.path().join("etc/hostname")).unwrap();
+        assert_eq!(name, "node7\n");
     }
 }
